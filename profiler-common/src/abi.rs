@@ -1,0 +1,155 @@
+//! Every ring event and map value that crosses between kernel and user space.
+//!
+//! ```text
+//!   ring event   ┌ SampleEvent      56 bytes, one a tick
+//!                └ StackEvent       40 bytes + slots × 16, once a stack (a "definition")
+//!   map value    ┌ SamplerConfig    read-only global, set before load
+//!                └ Target           what the filter says of one process
+//! ```
+//!
+//! Native endianness: writer and reader are the same machine. No hidden padding: sizes are asserted.
+
+/// Changes whenever a layout here does; the loader refuses an object with another.
+pub const ABI_VERSION: u32 = 1;
+
+/// First byte of a [`SampleEvent`].
+pub const KIND_SAMPLE: u8 = 1;
+/// First byte of a [`StackEvent`].
+pub const KIND_STACK: u8 = 2;
+
+/// Frames a definition holds at most: 16 KiB, half of what one per-CPU map value may have.
+pub const MAX_STACK_SLOTS: usize = 1024;
+
+/// Slots of the direct-mapped array of stack hashes that user space has been told of.
+pub const KNOWN_STACK_SLOTS: u32 = 1 << 16;
+
+/// The slot of a hash in that array: its upper bits, since bit 0 is always set.
+#[inline(always)]
+pub const fn known_stack_slot(hash: u64) -> u32 {
+    (hash >> 48) as u32 & (KNOWN_STACK_SLOTS - 1)
+}
+
+/// One tick of the sampling clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SampleEvent {
+    /// [`KIND_SAMPLE`].
+    pub kind: u8,
+    /// How the user part's walk ended: an [`crate::outcome::Outcome`] below 256.
+    pub user_outcome: u8,
+    /// Where it was taken.
+    pub cpu: u16,
+    /// Counts the programs that the task has executed (`task_struct.self_exec_id`); 0 without BTF.
+    pub exec_id: u32,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Start of the process on CLOCK_BOOTTIME, nanoseconds (`group_leader->start_boottime`); 0 without BTF.
+    pub start_time: u64,
+    /// Hash of the kernel part, 0 if there is none.
+    pub kernel_stack: u64,
+    /// Hash of the user part, 0 if there is none.
+    pub user_stack: u64,
+    /// What the sample stands for: nanoseconds of CPU time, or hardware events.
+    pub weight: u64,
+}
+
+/// Stack holds addresses that mean something in one process only.
+pub const STACK_PROCESS_BOUND: u8 = 1;
+
+/// Defines a stack; [`StackEvent::slots`] frames follow, leaf first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct StackEvent {
+    /// [`KIND_STACK`].
+    pub kind: u8,
+    /// [`STACK_PROCESS_BOUND`] or 0.
+    pub flags: u8,
+    /// Frames that follow, at most [`MAX_STACK_SLOTS`].
+    pub slots: u16,
+    /// As in the sample.
+    pub exec_id: u32,
+    /// The stack's identity.
+    pub hash: u64,
+    /// CLOCK_MONOTONIC of the sample that met it first, nanoseconds.
+    pub time: u64,
+    /// Process that met it first.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Start of that process, as in the sample.
+    pub start_time: u64,
+}
+
+/// Sample only processes in the target table.
+pub const FILTER_TARGETS: u32 = 1;
+/// Add the children of targets to the table.
+pub const FOLLOW_CHILDREN: u32 = 2;
+
+/// Set by user space before the object is loaded; a read-only global of the kernel half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SamplerConfig {
+    /// [`ABI_VERSION`] of the user half.
+    pub abi_version: u32,
+    /// [`FILTER_TARGETS`], [`FOLLOW_CHILDREN`].
+    pub flags: u32,
+    /// Process to leave out (the profiler itself), 0 for none.
+    pub excluded_tgid: u32,
+    /// Bytes that wait in the ring at which the reader is woken.
+    pub wakeup_bytes: u32,
+    /// Offsets in `task_struct`, from the kernel's BTF; all 0 when there is none.
+    pub task: TaskOffsets,
+}
+
+/// Byte offsets of members of the running kernel's `task_struct`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskOffsets {
+    /// `tgid`
+    pub tgid: u32,
+    /// `flags`
+    pub flags: u32,
+    /// `mm`
+    pub mm: u32,
+    /// `group_leader`
+    pub group_leader: u32,
+    /// `start_boottime` (`real_start_time` before 5.5)
+    pub start_boottime: u32,
+    /// `self_exec_id`
+    pub self_exec_id: u32,
+}
+
+/// What the filter says of a process: key is its tgid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Target {
+    /// Start of the process, so that a reused pid is not taken for it; 0 matches any.
+    pub start_time: u64,
+    /// 1: take its samples. 0: only its children are wanted.
+    pub sampled: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = {
+    assert!(size_of::<SampleEvent>() == 56, "SampleEvent is ABI");
+    assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
+    assert!(size_of::<SamplerConfig>() == 40, "SamplerConfig is ABI");
+    assert!(size_of::<TaskOffsets>() == 24, "TaskOffsets is ABI");
+    assert!(size_of::<Target>() == 16, "Target is ABI");
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    //! All bit patterns are valid for these types and they have no padding, which is what `Pod` asks.
+    #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait; each impl is one line over an asserted layout")]
+
+    // SAFETY: repr(C), integers only, size asserted above to have no padding.
+    unsafe impl aya::Pod for super::SamplerConfig {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Target {}
+}

@@ -1,0 +1,140 @@
+//! Why a stack walk ended and what was lost: ONE list, used three times.
+//!
+//! The number is the index of a per-CPU counter array in the kernel, the value of a marker frame, and
+//! (by its label) the name of a metric and of a row in reports. Numbers are ABI and are never reused:
+//!
+//! ```text
+//!     0 ..  63   how a native walk ended
+//!    64 .. 255   how a runtime's walk ended (interpreters, JITs), by runtime
+//!   256 ..       counters: what was done, what was lost
+//! ```
+
+macro_rules! outcomes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal, $words:literal;)+) => {
+        /// How a walk ended, or what was counted. See the module's documentation for the number space.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Outcome {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Outcome {
+            /// Every outcome, in the order of numbers.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The label of its metric: lower case, words joined by `_`.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// The same for people: completes "the stack ends because …" or "… were lost".
+            pub const fn words(self) -> &'static str {
+                match self { $(Self::$name => $words,)+ }
+            }
+
+            /// The outcome with this number, if there is one.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The walk reached the thread's entry point.
+    RootReached = 0, "root_reached", "the root was reached";
+    /// A kernel thread: there is no user stack.
+    KernelThread = 1, "kernel_thread", "a kernel thread has no user stack";
+    /// The task has no user memory: it is exiting, or in the middle of exec.
+    NoUserMemory = 2, "no_user_memory", "the process was exiting or in exec";
+    /// The chain of frame pointers ended; whether that was the root is not known to the kernel.
+    FramePointerChainEnd = 3, "frame_pointer_chain_end", "the chain of frame pointers ended";
+    /// The kernel's walker gave as many frames as it gives at most (kernel.perf_event_max_stack).
+    FrameLimit = 4, "frame_limit", "the stack is deeper than the walker goes";
+    /// The user stack could not be read at all.
+    UserStackUnreadable = 5, "user_stack_unreadable", "the user stack could not be read";
+    /// The stack's definition never arrived.
+    DefinitionMissing = 6, "definition_missing", "its definition was lost on the way";
+
+    /// Samples taken and handed to the ring.
+    Samples = 256, "samples", "samples taken";
+    /// Samples that found the ring full.
+    SampleRingFull = 257, "sample_ring_full", "samples found the ring full";
+    /// Stack definitions that found the ring full; sent again with the stack's next sample.
+    DefinitionRingFull = 258, "definition_ring_full", "stack definitions found the ring full";
+    /// Stack definitions handed to the ring.
+    Definitions = 259, "definitions", "stack definitions sent";
+    /// Ticks in processes that the filter leaves out.
+    Filtered = 260, "filtered", "ticks in processes that were not asked for";
+    /// The kernel part of a stack could not be walked.
+    KernelStackFailed = 261, "kernel_stack_failed", "kernel stacks could not be walked";
+    /// A child of a sampled process found the table of sampled processes full.
+    TargetTableFull = 262, "target_table_full", "child processes found the table of sampled processes full";
+    /// A per-CPU scratch buffer was missing; cannot happen, counted all the same.
+    NoScratch = 263, "no_scratch", "ticks found no scratch buffer";
+
+    /// Bytes in the ring that are no event of this version.
+    MalformedEvent = 320, "malformed_event", "ring events could not be read";
+    /// Process events that the kernel dropped because the side-band ring was full.
+    ProcessEventsLost = 321, "process_events_lost", "process events were dropped by the kernel";
+    /// Samples whose stack definition never arrived.
+    SampleWithoutDefinition = 322, "sample_without_definition", "samples lost their stack on the way";
+    /// Samples beyond what the time line keeps; they are in every total.
+    TimelineFull = 323, "timeline_full", "samples are in the totals but not in the time line";
+    /// Files that were mapped in a sampled process and could not be opened.
+    FileUnopenable = 324, "file_unopenable", "mapped files could not be opened";
+    /// Samples of processes that ended before anything about them was known.
+    ProcessUnknown = 325, "process_unknown", "samples are of processes that ended unseen";
+}
+
+impl Outcome {
+    /// The index in the counter array, and the value in a marker frame.
+    #[inline(always)]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// Whether a walk that ended so has all its frames.
+    pub const fn is_complete(self) -> bool {
+        matches!(self, Self::RootReached | Self::KernelThread)
+    }
+
+    /// Whether this counts something that the user asked for and did not get.
+    pub const fn is_loss(self) -> bool {
+        self.number() >= 256 && !matches!(self, Self::Samples | Self::Definitions | Self::Filtered)
+    }
+}
+
+/// Entries of the per-CPU counter array.
+pub const OUTCOME_SLOTS: u32 = 384;
+
+const _: () = {
+    let mut i = 1;
+    while i < Outcome::ALL.len() {
+        assert!(Outcome::ALL[i - 1].number() < Outcome::ALL[i].number(), "numbers ascend, so none is used twice");
+        i += 1;
+    }
+    assert!((Outcome::ALL[i - 1].number() as u32) < OUTCOME_SLOTS);
+};
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn labels_are_unique_metric_names() {
+        let labels: HashSet<_> = Outcome::ALL.iter().map(|o| o.label()).collect();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+        assert!(labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn numbers_lead_back_to_their_outcome() {
+        for &outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_number(outcome.number()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_number(9999), None);
+    }
+}

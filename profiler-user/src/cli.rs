@@ -1,0 +1,1 @@
+//! The command line: arguments → validated configuration. Only translates.

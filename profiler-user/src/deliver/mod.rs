@@ -1,0 +1,3 @@
+//! Stage 6: a finished profile → files.
+
+pub mod file;

@@ -1,0 +1,1 @@
+//! What this host lets us do: one line a check, with the cost and the cure.

@@ -1,0 +1,139 @@
+//! The outside world behind constructors: `/proc`, `/sys` and the clocks.
+//!
+//! Made once in `main` and handed down; a test makes one over a folder of fixtures instead.
+//! The only file that opens `/proc` and `/sys` or reads a clock.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `/proc`, or a folder that looks like it.
+#[derive(Clone, Debug)]
+pub struct ProcFs {
+    root: PathBuf,
+}
+
+impl ProcFs {
+    /// The running host's.
+    pub fn host() -> Self {
+        Self::at("/proc")
+    }
+
+    /// A folder that looks like `/proc`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Path of an entry, for callers that hand it to a library.
+    pub fn path(&self, entry: impl AsRef<Path>) -> PathBuf {
+        self.root.join(entry)
+    }
+
+    /// Path of an entry of one process.
+    pub fn process_path(&self, pid: u32, entry: &str) -> PathBuf {
+        let mut path = self.root.join(pid.to_string());
+        path.push(entry);
+        path
+    }
+
+    /// Opens an entry of one process.
+    pub fn open(&self, pid: u32, entry: &str) -> io::Result<File> {
+        File::open(self.process_path(pid, entry))
+    }
+
+    /// A file under `sys/` without its line end, such as `kernel/perf_event_paranoid`.
+    pub fn sysctl(&self, name: &str) -> io::Result<String> {
+        std::fs::read_to_string(self.root.join("sys").join(name)).map(|text| text.trim_end().to_owned())
+    }
+}
+
+/// `/sys`, or a folder that looks like it.
+#[derive(Clone, Debug)]
+pub struct SysFs {
+    root: PathBuf,
+}
+
+impl SysFs {
+    /// The running host's.
+    pub fn host() -> Self {
+        Self::at("/sys")
+    }
+
+    /// A folder that looks like `/sys`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Path of an entry.
+    pub fn path(&self, entry: impl AsRef<Path>) -> PathBuf {
+        self.root.join(entry)
+    }
+
+    /// Reads a small text file, without its line end.
+    pub fn text(&self, entry: impl AsRef<Path>) -> io::Result<String> {
+        std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, the clock of samples and process events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonotonicNanos(pub u64);
+
+/// Nanoseconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallNanos(pub u64);
+
+/// The clocks, and what ties them together.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall_at_monotonic_zero: i128,
+    boottime_ahead_nanos: i128,
+}
+
+fn clock_nanos(id: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(id);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+impl Clock {
+    /// The host's clocks; the offsets between them are read once, now.
+    pub fn host() -> Self {
+        use rustix::time::ClockId;
+        let monotonic = i128::from(clock_nanos(ClockId::Monotonic));
+        let wall = i128::from(clock_nanos(ClockId::Realtime));
+        let boottime = i128::from(clock_nanos(ClockId::Boottime));
+        Self { wall_at_monotonic_zero: wall - monotonic, boottime_ahead_nanos: boottime - monotonic }
+    }
+
+    /// Now, on the clock of samples.
+    pub fn monotonic(&self) -> MonotonicNanos {
+        MonotonicNanos(clock_nanos(rustix::time::ClockId::Monotonic))
+    }
+
+    /// The wall-clock time of a monotonic one, by the offset at the clock's making.
+    pub fn wall(&self, at: MonotonicNanos) -> WallNanos {
+        WallNanos(u64::try_from(i128::from(at.0) + self.wall_at_monotonic_zero).unwrap_or(0))
+    }
+
+    /// The monotonic time of a boot-clock one.
+    pub fn from_boottime(&self, boottime_nanos: u64) -> MonotonicNanos {
+        MonotonicNanos(u64::try_from(i128::from(boottime_nanos) - self.boottime_ahead_nanos).unwrap_or(0))
+    }
+
+    /// Time since an earlier moment.
+    pub fn since(&self, earlier: MonotonicNanos) -> Duration {
+        Duration::from_nanos(self.monotonic().0.saturating_sub(earlier.0))
+    }
+
+    /// CPU time of this process so far, user and system.
+    pub fn own_cpu(&self) -> Duration {
+        Duration::from_nanos(clock_nanos(rustix::time::ClockId::ProcessCPUTime))
+    }
+}
+
+/// Name of the host, as in `uname -n`.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,17 @@
+//! Flamekeeper's user half: from ring bytes to a written profile, one folder a stage, in pipeline order.
+//!
+//! ```text
+//!   sample ▶ collect ▶ process ▶ symbolize ▶ aggregate ▶ deliver
+//! ```
+//!
+//! A stage knows `profiler-common`, [`host`] and the stages to its left. ARCHITECTURE.md has the map.
+
+pub mod aggregate;
+pub mod cli;
+pub mod collect;
+pub mod deliver;
+pub mod doctor;
+pub mod host;
+pub mod process;
+pub mod sample;
+pub mod symbolize;

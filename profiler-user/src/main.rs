@@ -1,0 +1,2 @@
+//! flamekeeper
+fn main() {}

@@ -1,0 +1,1 @@
+//! Stage 3: which file is mapped where in which process, and what its threads are called.

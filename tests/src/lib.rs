@@ -1,0 +1,1 @@
+//! Known-answer workloads and the readers that check profiles of them.

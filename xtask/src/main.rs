@@ -1,0 +1,2 @@
+//! The project's tasks, one subcommand each.
+fn main() {}
