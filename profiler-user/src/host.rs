@@ -4,7 +4,7 @@
 //! The only file that opens `/proc` and `/sys` or reads a clock.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +73,19 @@ impl SysFs {
     /// Reads a small text file, without its line end.
     pub fn text(&self, entry: impl AsRef<Path>) -> io::Result<String> {
         std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
+    }
+
+    /// Reads a binary file of at most `max_bytes`; a longer one is [`io::ErrorKind::FileTooLarge`].
+    pub fn bytes(&self, entry: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(self.path(entry))?;
+        let expected = file.metadata().map_or(0, |metadata| metadata.len()).min(max_bytes);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).saturating_add(1));
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length <= max_bytes) {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::FileTooLarge.into())
+        }
     }
 }
 

@@ -3,12 +3,15 @@
 //! ```text
 //!   error.rs            what can go wrong
 //!   kernel_features.rs  what this kernel lets us do, found out by trying
+//!   btf.rs              the kernel's own type information → member offsets
 //!   loader.rs           object → programs and maps
 //!   attach.rs           programs → ticks on every CPU
 //! ```
 
 mod attach;
+pub mod btf;
 mod error;
+pub mod kernel_features;
 mod loader;
 
 pub use attach::{Hertz, TickSource};
