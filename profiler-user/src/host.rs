@@ -150,3 +150,29 @@ impl Clock {
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// The host as the program sees it: made once, in `main`.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc`.
+    pub proc: ProcFs,
+    /// `/sys`.
+    pub sys: SysFs,
+    /// The clocks.
+    pub clock: Clock,
+    /// `uname -n`.
+    pub name: String,
+}
+
+impl Host {
+    /// The running host.
+    pub fn new() -> Self {
+        Self { proc: ProcFs::host(), sys: SysFs::host(), clock: Clock::host(), name: host_name() }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}

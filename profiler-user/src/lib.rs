@@ -13,5 +13,6 @@ pub mod deliver;
 pub mod doctor;
 pub mod host;
 pub mod process;
+pub mod record;
 pub mod sample;
 pub mod symbolize;

@@ -44,11 +44,15 @@ pub enum TickSource {
 pub(super) struct Attachment(#[expect(dead_code, reason = "held for its drop")] PerfEventLink);
 
 impl Sampler {
+    /// Numbers of the CPUs that are online now.
+    pub fn online_cpus() -> Result<Vec<u32>, SampleError> {
+        aya::util::online_cpus().map_err(|(file, source)| SampleError::OnlineCpus { file, source })
+    }
+
     /// Starts the ticks on every online CPU. A CPU that goes offline meanwhile is left out.
     /// Gives the number of CPUs that tick.
     pub fn attach(&mut self, source: TickSource, rate: Hertz) -> Result<usize, SampleError> {
-        let cpus = aya::util::online_cpus().map_err(|(file, source)| SampleError::OnlineCpus { file, source })?;
-        for cpu in cpus {
+        for cpu in Self::online_cpus()? {
             match self.attach_to(cpu, source, rate) {
                 Ok(link) => self.attachments.push(Attachment(link)),
                 Err(error) if os_error(&error) == Some(libc::ENODEV) => {}
