@@ -42,6 +42,16 @@ impl ProcFs {
         File::open(self.process_path(pid, entry))
     }
 
+    /// Reads a small text file that belongs to no other process, without its line end.
+    pub fn text(&self, entry: impl AsRef<Path>) -> io::Result<String> {
+        std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
+    }
+
+    /// Where a symbolic link points, such as `self/ns/pid`.
+    pub fn link(&self, entry: impl AsRef<Path>) -> io::Result<PathBuf> {
+        std::fs::read_link(self.path(entry))
+    }
+
     /// A file under `sys/` without its line end, such as `kernel/perf_event_paranoid`.
     pub fn sysctl(&self, name: &str) -> io::Result<String> {
         std::fs::read_to_string(self.root.join("sys").join(name)).map(|text| text.trim_end().to_owned())

@@ -5,6 +5,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use perf_event::events::{Event, Hardware, Software};
+use perf_event::{Builder, Counter};
 use profiler_common::abi::TaskOffsets;
 
 use super::btf::{Btf, BtfError};
@@ -34,6 +36,72 @@ pub enum KernelFeatureError {
         /// Why.
         source: BtfError,
     },
+    /// capget(2) failed, which it does not.
+    #[error("read the capabilities of this thread")]
+    Capabilities {
+        /// Why.
+        source: io::Error,
+    },
+    /// perf_event_open(2) refused the event.
+    #[error("open the {event} event on CPU {cpu}")]
+    OpenEvent {
+        /// What was to be counted.
+        event: &'static str,
+        /// Where.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The memory that a perf event shares with us was refused.
+    #[error("map a ring of {bytes} bytes of perf events on CPU {cpu}")]
+    EventRing {
+        /// Size asked for.
+        bytes: usize,
+        /// Where.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// bpf(2) refused the trial program.
+    #[error("load a BPF program")]
+    LoadProgram {
+        /// The verifier's words; empty if it was never asked.
+        verifier: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// bpf(2) refused the ring buffer.
+    #[error("make a BPF ring buffer of {bytes} bytes")]
+    CreateRing {
+        /// Size asked for.
+        bytes: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program loaded but may not be attached.
+    #[error("attach a BPF program to the clock of CPU {cpu}")]
+    Attach {
+        /// Where.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl KernelFeatureError {
+    /// The operating system's answer, if it was one.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::ParseBtf { .. } => None,
+            Self::ReadBtf { source, .. }
+            | Self::Capabilities { source }
+            | Self::OpenEvent { source, .. }
+            | Self::EventRing { source, .. }
+            | Self::LoadProgram { source, .. }
+            | Self::CreateRing { source, .. }
+            | Self::Attach { source, .. } => Some(source),
+        }
+    }
 }
 
 /// Where the running kernel keeps what a sample needs of a `task_struct`, from its BTF.
@@ -61,6 +129,36 @@ fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
     let [tgid, flags, mm, group_leader, start_boottime, self_exec_id] =
         Btf::parse(bytes)?.member_offsets("task_struct", wanted)?;
     Ok(TaskOffsets { tgid, flags, mm, group_leader, start_boottime, self_exec_id })
+}
+
+/// Whether the whole of a CPU may be sampled by the kernel's timer, which is the default. Opens the event, disabled.
+pub fn perf_cpu_clock(cpu: u32) -> Result<(), KernelFeatureError> {
+    clock_event(cpu).map(drop)
+}
+
+/// Whether there is a hardware cycle counter for `--event cycles`; virtual machines mostly have none.
+pub fn perf_hardware_cycles(cpu: u32) -> Result<(), KernelFeatureError> {
+    open_event(Hardware::CPU_CYCLES, "hardware cycles", cpu).map(drop)
+}
+
+/// Whether a ring of `bytes`, a power of two, may be shared with the kernel's perf events on this CPU: the records of
+/// new mappings come through one on each.
+pub fn perf_ring(cpu: u32, bytes: usize) -> Result<(), KernelFeatureError> {
+    let event = open_event(Software::DUMMY, "dummy", cpu)?;
+    event.sampled(bytes).map(drop).map_err(|source| KernelFeatureError::EventRing { bytes, cpu, source })
+}
+
+pub(super) fn clock_event(cpu: u32) -> Result<Counter, KernelFeatureError> {
+    open_event(Software::CPU_CLOCK, "CPU clock", cpu)
+}
+
+/// An event over every process on a CPU, kernel included, that never starts.
+fn open_event<E: Event>(event: E, name: &'static str, cpu: u32) -> Result<Counter, KernelFeatureError> {
+    let refused = |source| KernelFeatureError::OpenEvent { event: name, cpu, source };
+    let number = usize::try_from(cpu).map_err(|_| refused(io::ErrorKind::InvalidInput.into()))?;
+    let mut builder = Builder::new(event);
+    builder.any_pid().one_cpu(number).include_kernel().sample_period(1_000_000_000);
+    builder.build().map_err(refused)
 }
 
 /// `kernel.perf_event_max_sample_rate`: samples a second above which the kernel refuses or throttles.
