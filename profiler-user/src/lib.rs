@@ -11,6 +11,7 @@ pub mod cli;
 pub mod collect;
 pub mod deliver;
 pub mod doctor;
+pub mod elf;
 pub mod host;
 pub mod process;
 pub mod record;

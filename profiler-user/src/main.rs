@@ -65,9 +65,19 @@ fn run_record(args: RecordArgs) -> ExitCode {
 fn run_doctor(args: &DoctorArgs) -> ExitCode {
     let host = Host::new();
     let report = doctor::run(&host.proc, &host.sys);
-    let text = if args.json { report.to_json() } else { report.to_text(&stdout()) };
+    let text = if args.json { report.to_json() } else { report.to_text(width(), colour()) };
     let _unheard = writeln!(stdout(), "{}", text.trim_end());
     ExitCode::from(report.exit_code())
+}
+
+/// Columns of the terminal, 80 where there is none.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(stdout()).map_or(80, |size| usize::from(size.ws_col)).max(40)
+}
+
+/// Whether to colour: on a terminal, unless NO_COLOR says otherwise (no-color.org).
+fn colour() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// One line on stderr; whether it is read is not ours to know.

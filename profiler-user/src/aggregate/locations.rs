@@ -64,7 +64,7 @@ impl<'a> Locations<'a> {
 
     fn in_file(&mut self, id: FileId, offset: FileOffset, name: Option<&NamedAddress>) -> u32 {
         let Some(file) = self.files.get(id) else { return self.marker("[file unknown]".into()) };
-        let vaddr = file.elf.elf_vaddr(offset);
+        let vaddr = file.elf.code_vaddr(offset);
         let mapping = self.file_mapping(id, file, offset);
         let module = crate::process::scan::file_name(file.path.as_os_str());
         // Outside every segment there is no address as linked; the offset says as much.
@@ -123,16 +123,16 @@ impl<'a> Locations<'a> {
     }
 
     fn file_mapping(&mut self, id: FileId, file: &CodeFile, offset: FileOffset) -> u32 {
-        let segment = file.elf.executable_segment(offset);
+        let segment = file.elf.code_segment(offset);
         let key = MappingKey::Segment(id, segment.map_or(0, |segment| segment.vaddr.0));
         if let Some(&known) = self.mapping_ids.get(&key) {
             return known;
         }
         let (start, size, file_offset) =
-            segment.map_or((0, u64::MAX, 0), |segment| (segment.vaddr.0, segment.size, segment.offset.0));
+            segment.map_or((0, u64::MAX, 0), |segment| (segment.vaddr.0, segment.file_bytes, segment.file_offset.0));
         let mapping = Mapping {
             path: file.path.to_string_lossy().into(),
-            build_id: file.elf.build_id.as_ref().map_or_else(|| "".into(), |id| id.to_string().into()),
+            build_id: file.elf.build_id().map_or_else(|| "".into(), |id| id.to_string().into()),
             start,
             limit: start.saturating_add(size),
             file_offset,

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 
 use super::FileId;
-use super::elf::{BuildId, ElfSummary};
 use super::mappings::{Mapping, NamedFile};
 use super::namespace::ProcessRoot;
 use crate::collect::Tgid;
 use crate::collect::process_event::FileHint;
+use crate::elf::{BuildId, ElfHeaders, FileIdentity};
 use crate::host::ProcFs;
 
 /// A file that code ran in.
@@ -34,7 +34,7 @@ pub struct CodeFile {
     /// The open file. `None` when more files were sampled than may be open: named by path, if at all.
     pub file: Option<File>,
     /// What its headers say.
-    pub elf: ElfSummary,
+    pub elf: ElfHeaders,
     /// Root of the process that we met it in, for its debug files.
     pub root: Option<Arc<ProcessRoot>>,
 }
@@ -71,7 +71,7 @@ impl Inode {
 pub struct FileTable {
     files: Vec<CodeFile>,
     by_inode: HashMap<Inode, Opened>,
-    by_identity: HashMap<(Option<BuildId>, u64), FileId>,
+    by_identity: HashMap<FileIdentity, FileId>,
     open_max: usize,
 }
 
@@ -98,7 +98,7 @@ impl FileTable {
         if let Some(&known) = self.by_inode.get(&inode) {
             return known;
         }
-        let opened = match ElfSummary::read(&file) {
+        let opened = match ElfHeaders::read(&file) {
             Ok(elf) => self.add(proc, owner, file, elf, named),
             Err(_not_elf) => Opened::NotElf,
         };
@@ -106,15 +106,17 @@ impl FileTable {
         opened
     }
 
-    fn add(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfSummary, named: &NamedFile) -> Opened {
-        let identity = (elf.build_id.clone(), elf.headers_hash);
-        if let Some(&id) = self.by_identity.get(&identity) {
+    fn add(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> Opened {
+        let identity = elf.identity().clone();
+        // Without a build id two files with the same headers may still differ.
+        let known = identity.build_id.as_ref().and_then(|_| self.by_identity.get(&identity));
+        if let Some(&id) = known {
             return Opened::Elf(id);
         }
         let Ok(number) = u32::try_from(self.files.len()) else { return Opened::Unopenable };
         let id = FileId(number);
         let file = (self.files.len() < self.open_max).then_some(file);
-        let root = ProcessRoot::of(proc, owner).ok().map(Arc::new);
+        let root = ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new);
         self.files.push(CodeFile { path: without_deleted(&named.path), file, elf, root });
         self.by_identity.insert(identity, id);
         Opened::Elf(id)
@@ -152,7 +154,8 @@ fn open_regular(path: &Path) -> Option<(File, Metadata)> {
 fn is_the_mapped_one(file: &File, metadata: &Metadata, hint: &FileHint) -> bool {
     match hint {
         FileHint::BuildId(bytes) => {
-            ElfSummary::read(file).is_ok_and(|elf| elf.build_id.is_some_and(|id| id.as_bytes() == bytes.as_ref()))
+            let is_it = |id: &BuildId| matches!(id, BuildId::Gnu(id) if id == bytes);
+            ElfHeaders::read(file).is_ok_and(|elf| elf.build_id().is_some_and(is_it))
         }
         FileHint::Inode { major, minor, inode } => {
             let device = metadata.dev();

@@ -4,13 +4,12 @@
 //!   ProcessEvent ─▶ table.rs ─▶ mappings.rs (per process, by address)
 //!   /proc/PID    ─▶ scan.rs + maps.rs ─┘          │ first sight of an address
 //!                                                  ▼
-//!   frame ─▶ table.rs: locate ─▶ Place ◀── files.rs (opened once, kept until named) ◀── elf.rs
+//!   frame ─▶ table.rs: locate ─▶ Place ◀── files.rs (opened once, kept until named)
 //! ```
 //!
 //! From here on an address names a file and an offset in it, not a place in one process: stacks of two
 //! processes merge, and a process that has ended can still be named.
 
-pub mod elf;
 pub mod files;
 pub mod mappings;
 pub mod maps;

@@ -329,9 +329,9 @@ impl ProcessTable {
     pub fn locate(&mut self, tgid: Tgid, process: ProcessId, frame: Frame) -> Place {
         let is_return = frame.is_return();
         match frame.kind() {
-            FrameKind::Kernel => Place::Kernel(looked_up(KernelAddr(frame.payload()), is_return, CodeAddr::lookup)),
+            FrameKind::Kernel => Place::Kernel(CodeAddr::new(KernelAddr(frame.payload()), is_return).lookup()),
             FrameKind::Unbacked => {
-                let at = looked_up(RuntimeAddr(frame.payload()), is_return, CodeAddr::lookup);
+                let at = CodeAddr::new(RuntimeAddr(frame.payload()), is_return).lookup();
                 self.locate_runtime(tgid, process, at)
             }
             FrameKind::Marker => {
@@ -399,10 +399,6 @@ impl Live {
             sampled_as: None,
         }
     }
-}
-
-fn looked_up<A>(at: A, is_return: bool, lookup: impl Fn(CodeAddr<A>) -> A) -> A {
-    lookup(if is_return { CodeAddr::Return(at) } else { CodeAddr::Interrupted(at) })
 }
 
 fn next(generation: &mut u64) -> u64 {
