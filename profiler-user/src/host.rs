@@ -47,6 +47,13 @@ impl ProcFs {
         std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
     }
 
+    /// The first bytes of an entry, `max_bytes` at most.
+    pub fn head(&self, entry: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(entry))?.take(max_bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Where a symbolic link points, such as `self/ns/pid`.
     pub fn link(&self, entry: impl AsRef<Path>) -> io::Result<PathBuf> {
         std::fs::read_link(self.path(entry))

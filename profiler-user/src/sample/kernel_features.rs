@@ -136,9 +136,26 @@ pub fn perf_cpu_clock(cpu: u32) -> Result<(), KernelFeatureError> {
     clock_event(cpu).map(drop)
 }
 
-/// Whether there is a hardware cycle counter for `--event cycles`; virtual machines mostly have none.
+/// Whether there is a hardware cycle counter for `--event cycles`, and it runs; virtual machines mostly have none.
 pub fn perf_hardware_cycles(cpu: u32) -> Result<(), KernelFeatureError> {
-    open_event(Hardware::CPU_CYCLES, "hardware cycles", cpu).map(drop)
+    open_event(Hardware::CPU_CYCLES, "hardware cycles", cpu)?;
+    let refused = |source| KernelFeatureError::OpenEvent { event: "hardware cycles", cpu, source };
+    if own_cycles().map_err(refused)? > 0 {
+        Ok(())
+    } else {
+        Err(refused(io::Error::new(io::ErrorKind::Unsupported, "the counter stands still")))
+    }
+}
+
+/// Cycles that this thread takes for a little work; some virtual machines offer a counter that never moves.
+fn own_cycles() -> io::Result<u64> {
+    let mut counter = Builder::new(Hardware::CPU_CYCLES).observe_self().any_cpu().include_kernel().build()?;
+    counter.enable()?;
+    (0..10_000_u32).for_each(|step| {
+        std::hint::black_box(step);
+    });
+    counter.disable()?;
+    counter.read()
 }
 
 /// Whether a ring of `bytes`, a power of two, may be shared with the kernel's perf events on this CPU: the records of
