@@ -29,6 +29,7 @@ use super::dwarf::{CodeAt, DebugReader, SourceLine};
 use super::error::SymbolizeError;
 use super::symtab::{Symbol, find_symbols};
 use super::{NamedAddress, NamedFunction, NamedLine};
+use crate::elf::ElfError;
 use crate::process::namespace::ProcessRoot;
 
 /// Debug sections with more bytes are left unread; a browser's have some 2 GiB, the kernel's 400 MiB.
@@ -109,11 +110,10 @@ impl NativeNamer {
             (elf.sections.has_dwarf() || has_mini).then_some(elf)
         });
         let answer = source.map(|source| match source.sections.debug_bytes() {
-            found if found > DEBUG_BYTES_MAX => Err(SymbolizeError::TooLarge {
-                what: "bytes of debug information",
-                found,
-                limit: DEBUG_BYTES_MAX,
-            }),
+            found if found > DEBUG_BYTES_MAX => {
+                Err(ElfError::TooLarge { what: "bytes of debug information", found, limit: DEBUG_BYTES_MAX }
+                    .into())
+            }
             _ => self.debug_reader.read(&source.file, sorted),
         });
         match answer {
@@ -151,7 +151,7 @@ fn symbols_at(
                 let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
                 open.zip(found).for_each(|(symbol, found)| *symbol = found);
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(problem.into()),
         }
     }
     symbols

@@ -14,10 +14,9 @@ use object::pod;
 use object::read::elf::{FileHeader, Sym};
 use profiler_common::address::ElfVaddr;
 
-use super::elf::{ElfHeaders, ReadAt, read_exactly, read_up_to};
-use super::error::SymbolizeError;
 use super::rank::{Binding, familiarity};
-use super::sections::SymbolTable;
+use crate::elf::sections::SymbolTable;
+use crate::elf::{ElfError, ElfHeaders, ReadAt, read_exactly, read_up_to};
 
 /// A function in the symbol table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +54,10 @@ pub(super) fn find_symbols(
     headers: &ElfHeaders,
     table: SymbolTable,
     wanted: &[ElfVaddr],
-) -> Result<Vec<Option<Symbol>>, SymbolizeError> {
+) -> Result<Vec<Option<Symbol>>, ElfError> {
     if table.bytes > TABLE_BYTES_MAX {
         let limit = TABLE_BYTES_MAX;
-        return Err(SymbolizeError::TooLarge { what: "bytes of symbols", found: table.bytes, limit });
+        return Err(ElfError::TooLarge { what: "bytes of symbols", found: table.bytes, limit });
     }
     let candidates = if headers.is_64_bit() {
         scan::<FileHeader64<Endianness>>(source, headers.endian(), table, wanted)
@@ -85,7 +84,7 @@ fn scan<H: FileHeader<Endian = Endianness>>(
     endian: Endianness,
     table: SymbolTable,
     wanted: &[ElfVaddr],
-) -> Result<Vec<Candidate>, SymbolizeError> {
+) -> Result<Vec<Candidate>, ElfError> {
     let mut candidates = vec![Candidate::default(); wanted.len()];
     let mut comparisons = 0usize;
     let (mut at, mut rest) = (table.at, table.bytes);
@@ -106,11 +105,7 @@ fn scan<H: FileHeader<Endian = Endianness>>(
             }
             if comparisons > COMPARISONS_MAX {
                 let limit = u64::try_from(COMPARISONS_MAX).unwrap_or(u64::MAX);
-                return Err(SymbolizeError::TooLarge {
-                    what: "overlapping symbols",
-                    found: limit + 1,
-                    limit,
-                });
+                return Err(ElfError::TooLarge { what: "overlapping symbols", found: limit + 1, limit });
             }
         }
         (at, rest) = (at.saturating_add(bytes), rest - bytes);
@@ -155,7 +150,7 @@ fn best_name(
     source: &(impl ReadAt + ?Sized),
     table: SymbolTable,
     candidate: &Candidate,
-) -> Result<Option<Symbol>, SymbolizeError> {
+) -> Result<Option<Symbol>, ElfError> {
     let mut best: Option<(Arc<str>, Binding)> = None;
     for (at, binding) in &candidate.names {
         let Some(name) = name_at(source, table, *at)? else { continue };
@@ -171,7 +166,7 @@ fn name_at(
     source: &(impl ReadAt + ?Sized),
     table: SymbolTable,
     at: u32,
-) -> Result<Option<Arc<str>>, SymbolizeError> {
+) -> Result<Option<Arc<str>>, ElfError> {
     let Some(rest) = table.strings_bytes.checked_sub(u64::from(at)) else { return Ok(None) };
     let from = table.strings_at.saturating_add(u64::from(at));
     for bytes in [NAME_BYTES_USUAL, NAME_BYTES_MAX] {
@@ -205,7 +200,7 @@ mod tests {
         let bytes = [&*symbols, &*strings].concat();
         let strings_at = symbols.len() as u64;
         let table = SymbolTable { at: 0, bytes: strings_at, strings_at, strings_bytes: strings.len() as u64 };
-        let elf = super::super::fixture::TinyElf::new().bytes();
+        let elf = crate::elf::fixture::TinyElf::new().bytes();
         let headers = ElfHeaders::read(&*elf).unwrap();
         let wanted: Vec<_> = wanted.iter().copied().map(ElfVaddr).collect();
         let text = match find_symbols(&*bytes, &headers, table, &wanted) {
@@ -292,7 +287,7 @@ mod tests {
 
     #[test]
     fn hostile_tables_are_refused_within_bounded_work() {
-        let elf = super::super::fixture::TinyElf::new().bytes();
+        let elf = crate::elf::fixture::TinyElf::new().bytes();
         let headers = ElfHeaders::read(&*elf).unwrap();
         let run = |source: &[u8], bytes: u64| {
             let table = SymbolTable { at: 0, bytes, strings_at: u64::MAX, strings_bytes: u64::MAX };
