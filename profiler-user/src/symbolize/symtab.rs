@@ -4,7 +4,7 @@
 //! size. Measured against blazesym's index over a mapped file, see [`super::native`].
 //!
 //! A function is named only within the size that its symbol gives; symbols without a size name nothing.
-//! That leaves out hand-written assembly without `.size`: 993 of 153,846 functions of Node.js 20, none that runs long.
+//! That leaves out hand-written assembly without `.size`, and empty cold parts: 17 of 152,870 functions of Node.js 20.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ const COMPARISONS_MAX: usize = 16 << 20;
 const ALIASES_MAX: usize = 16;
 /// C++ has names of some KiB. What is longer names nothing.
 const NAME_BYTES_MAX: usize = 64 << 10;
-/// Read at first for a name; most are shorter.
-const NAME_BYTES_USUAL: usize = 128;
+/// Read for a name until its end is found: nearly all of C, nearly all of C++, all.
+const NAME_READS: [usize; 3] = [128, 4096, NAME_BYTES_MAX];
 
 /// The innermost function found so far around an address, and where its names lie in the strings.
 #[derive(Clone, Debug, Default)]
@@ -169,14 +169,28 @@ fn name_at(
 ) -> Result<Option<Arc<str>>, ElfError> {
     let Some(rest) = table.strings_bytes.checked_sub(u64::from(at)) else { return Ok(None) };
     let from = table.strings_at.saturating_add(u64::from(at));
-    for bytes in [NAME_BYTES_USUAL, NAME_BYTES_MAX] {
+    for bytes in NAME_READS {
         let bytes = usize::try_from(rest).unwrap_or(usize::MAX).min(bytes);
         let near = read_up_to(source, from, bytes)?;
         if let Some(name) = near.iter().position(|byte| *byte == 0).and_then(|end| near.get(..end)) {
-            return Ok((!name.is_empty()).then(|| String::from_utf8_lossy(name).into()));
+            let name = String::from_utf8_lossy(name);
+            return Ok((!name.is_empty()).then(|| without_version(&name).into()));
         }
     }
     Ok(None)
+}
+
+/// The linker appends versions of glibc's kind to names in `.symtab`: `memcpy@@GLIBC_2.14`, `memcpy@GLIBC_2.2.5`.
+fn without_version(name: &str) -> &str {
+    match name.split_once('@') {
+        Some((bare, version))
+            if !bare.is_empty()
+                && version.trim_start_matches('@').starts_with(|c: char| c.is_ascii_uppercase()) =>
+        {
+            bare
+        }
+        _ => name,
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +285,18 @@ mod tests {
                 0x188 outer+0x88
             "#]],
         );
+    }
+
+    #[test]
+    fn versions_of_glibcs_kind_are_no_part_of_a_name() {
+        for (raw, name) in [
+            ("memcpy@@GLIBC_2.14", "memcpy"),
+            ("memcpy@GLIBC_2.2.5", "memcpy"),
+            ("@GLIBC_2.2.5", "@GLIBC_2.2.5"),
+            ("example.com/mod@v1.2.Func", "example.com/mod@v1.2.Func"),
+        ] {
+            assert_eq!(without_version(raw), name);
+        }
     }
 
     #[test]
