@@ -81,7 +81,7 @@ fn functions(profile: &Profile) -> Vec<String> {
         .take(ROWS)
         .filter_map(|(id, weight)| {
             let function = profile.functions.get(id as usize)?;
-            let module = modules.get(&id).cloned().unwrap_or_default();
+            let module = shortened(modules.get(&id).map_or("", String::as_str));
             let total = total.get(&id).copied().unwrap_or(0);
             Some([percent(weight, whole), percent(total, whole), shortened(&function.name), module])
         })
