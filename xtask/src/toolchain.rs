@@ -103,10 +103,10 @@ impl Rustc {
         if shell::find_program("rustup").is_none() {
             bail!("not on this machine");
         }
-        // The compiler may be another than rustup's; then a component would land where nobody looks.
         let rustc = shell::output(workspace.command("rustup").args(["which", "rustc"]))?;
-        if !Path::new(rustc.trim_end()).starts_with(&self.sysroot) {
-            bail!("its rustc is not the one that cargo runs");
+        let toolchain = Path::new(rustc.trim_end()).ancestors().nth(2).context("it names no rustc")?;
+        if !is_managed(toolchain, &self.sysroot) {
+            bail!("the compiler in {} is not one of its own", self.sysroot.display());
         }
         eprintln!("$ rustup component add rust-src");
         let mut add = workspace.command("rustup");
@@ -156,6 +156,12 @@ pub(crate) fn replace_folder(complete: &Path, place: &Path) -> Result<()> {
         fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
     }
     fs::rename(complete, place).with_context(|| format!("move {} to {}", complete.display(), place.display()))
+}
+
+/// Whether rustup can add to the toolchain that compiles: it must be rustup's, and no link to a folder elsewhere.
+fn is_managed(toolchain: &Path, sysroot: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    !toolchain.is_symlink() && real(toolchain).is_some_and(|folder| real(sysroot) == Some(folder))
 }
 
 fn is_library(folder: &Path) -> bool {
