@@ -1,0 +1,84 @@
+//! `flamekeeper doctor`: its verdict, in words and in JSON.
+
+use anyhow::{Context, Result, ensure};
+use profiler_tests::{Capture, Captured, machine_or_skip};
+use serde_json::Value;
+
+/// Worst state in the JSON form, as the exit code it calls for.
+fn verdict(json: &Value) -> Result<i32> {
+    let checks = json["checks"].as_array().context("no checks")?;
+    ensure!(checks.len() >= 8, "only {} checks", checks.len());
+    Ok(i32::from(checks.iter().any(|check| check["state"] != "ok")))
+}
+
+fn names_and_states(json: &Value) -> Result<Vec<(String, String)>> {
+    let text = |check: &Value, key: &str| check[key].as_str().map(str::to_owned);
+    let checks = json["checks"].as_array().context("no checks")?;
+    let pairs =
+        checks.iter().map(|check| text(check, "name").zip(text(check, "state"))).collect::<Option<Vec<_>>>();
+    pairs.context("a check without name or state")
+}
+
+fn json(captured: &Captured) -> Result<Value> {
+    serde_json::from_slice(&captured.stdout).with_context(|| captured.stdout_text())
+}
+
+#[test]
+fn where_captures_work_doctor_says_so() -> Result<()> {
+    let _machine = machine_or_skip!();
+    let text = Capture::plain(["doctor"])?.run()?;
+    let code = text.code.context("it was killed")?;
+    ensure!(
+        code == 0 || code == 1,
+        "exit code {code} on a machine that can profile:\n{}",
+        text.stdout_text()
+    );
+    let as_json = Capture::plain(["doctor", "--json"])?.run()?.expect_code(code)?;
+    ensure!(verdict(&json(&as_json)?)? == code, "{}", as_json.stdout_text());
+    Ok(())
+}
+
+#[test]
+fn text_and_json_agree() -> Result<()> {
+    let _machine = machine_or_skip!();
+    let text = Capture::plain(["doctor"])?.run()?.stdout_text();
+    let as_json = Capture::plain(["doctor", "--json"])?.run()?;
+    for (name, state) in names_and_states(&json(&as_json)?)? {
+        ensure!(["ok", "limited", "missing"].contains(&state.as_str()), "{name} is {state}");
+        let line = text
+            .lines()
+            .find(|line| line.contains(&name))
+            .with_context(|| format!("no {name} in\n{text}"))?;
+        ensure!(line.contains(&state), "{name} is {state} in JSON, and in words: {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_shortcoming_says_what_it_costs_and_how_to_mend_it() -> Result<()> {
+    let as_json = Capture::plain(["doctor", "--json"])?.run()?;
+    for check in json(&as_json)?["checks"].as_array().context("no checks")? {
+        if check["state"] != "ok" {
+            let told = |key: &str| check[key].as_str().is_some_and(|text| !text.is_empty());
+            ensure!(told("cost") && told("fix"), "{check}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn nobody_cannot_profile_and_learns_why() -> Result<()> {
+    let _machine = machine_or_skip!();
+    let captured = Capture::plain(["doctor"])?.as_nobody()?.run()?.expect_code(2)?;
+    for capability in ["CAP_BPF", "CAP_PERFMON"] {
+        let text = captured.stdout_text();
+        let named = text.lines().any(|line| line.contains("missing") && line.contains(capability));
+        ensure!(named, "{capability} is not said to be missing:\n{text}");
+    }
+    let as_json = Capture::plain(["doctor", "--json"])?.as_nobody()?.run()?.expect_code(2)?;
+    ensure!(
+        names_and_states(&json(&as_json)?)?.iter().any(|(_, state)| state == "missing"),
+        "nothing is missing"
+    );
+    Ok(())
+}
