@@ -110,7 +110,7 @@ fn kernel_frames_lie_below_the_user_frames_that_called_them() -> Result<()> {
     let machine = machine_or_skip!();
     let captured = capture(&machine, &Workload::build("c_kernel_reader")?.args(["1000"]))?;
     let stacks = captured.folded("profile.folded")?.of("c_kernel_reader");
-    stacks.ensure_share_at_least(&["main", "read_zeroes", "*read*_[k]"], 0.8)?;
+    stacks.ensure_share_at_least(&["main", "read_zeroes", "vfs_read_[k]"], 0.8)?;
     // Once in the kernel, a stack stays there.
     let mixed = stacks.0.iter().find(|stack| {
         let first =
