@@ -146,7 +146,10 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     //! All bit patterns are valid for these types and they have no padding, which is what `Pod` asks.
-    #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait; each impl is one line over an asserted layout")]
+    #![expect(
+        unsafe_code,
+        reason = "aya::Pod is an unsafe trait; each impl is one line over an asserted layout"
+    )]
 
     // SAFETY: repr(C), integers only, size asserted above to have no padding.
     unsafe impl aya::Pod for super::SamplerConfig {}

@@ -40,6 +40,17 @@ pub enum CodeAddr<A> {
     Return(A),
 }
 
+impl<A> CodeAddr<A> {
+    /// From an address and whether it is a return address.
+    #[inline(always)]
+    pub const fn new(at: A, is_return: bool) -> Self
+    where
+        A: Copy,
+    {
+        if is_return { CodeAddr::Return(at) } else { CodeAddr::Interrupted(at) }
+    }
+}
+
 macro_rules! code_addr_lookup {
     ($($space:ident),*) => {$(
         impl CodeAddr<$space> {

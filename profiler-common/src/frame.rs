@@ -80,7 +80,8 @@ impl Frame {
     /// A frame from its parts; `value` keeps its low 56 bits.
     #[inline(always)]
     pub const fn new(kind: FrameKind, flags: u8, value: u64, payload: u64) -> Self {
-        let tag = ((kind.number() as u64) << 58) | (((flags & 3) as u64) << VALUE_BITS) | (value & VALUE_MASK);
+        let tag =
+            ((kind.number() as u64) << 58) | (((flags & 3) as u64) << VALUE_BITS) | (value & VALUE_MASK);
         Self { tag, payload }
     }
 

@@ -111,7 +111,10 @@ pub const OUTCOME_SLOTS: u32 = 384;
 const _: () = {
     let mut i = 1;
     while i < Outcome::ALL.len() {
-        assert!(Outcome::ALL[i - 1].number() < Outcome::ALL[i].number(), "numbers ascend, so none is used twice");
+        assert!(
+            Outcome::ALL[i - 1].number() < Outcome::ALL[i].number(),
+            "numbers ascend, so none is used twice"
+        );
         i += 1;
     }
     assert!((Outcome::ALL[i - 1].number() as u32) < OUTCOME_SLOTS);

@@ -1,2 +1,45 @@
+//! The kernel half: a perf tick becomes a sample in the ring, with each new stack defined once.
+//!
+//! ```text
+//!   perf event ─▶ on_tick ─▶ sample.rs ─▶ unwind.rs ─▶ EVENTS ring
+//!   fork       ─▶ on_fork ─▶ lifecycle.rs ─▶ TARGETS (children of sampled processes)
+//! ```
+//!
+//! Everything that can be decided without the kernel lives in `profiler-common`, where it is tested.
+//! The tick may interrupt anything, NMI context included: it updates array slots and the ring, nothing else.
 #![no_std]
 #![no_main]
+
+mod helpers;
+mod lifecycle;
+mod maps;
+mod sample;
+mod unwind;
+
+use aya_ebpf::macros::{perf_event, raw_tracepoint};
+use aya_ebpf::programs::{PerfEventContext, RawTracePointContext};
+
+/// One tick of the sampling clock on one CPU.
+#[perf_event]
+pub fn on_tick(ctx: PerfEventContext) -> u32 {
+    sample::on_tick(&ctx);
+    0
+}
+
+/// A process or thread was created.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn on_fork(ctx: RawTracePointContext) -> i32 {
+    lifecycle::on_fork(&ctx);
+    0
+}
+
+// GPL-compatible, which bpf_get_stack and bpf_probe_read_kernel ask for.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Nothing here panics: indices are masked or checked, arithmetic wraps (profile.bpf).
+    loop {}
+}

@@ -1,1 +1,124 @@
-//! The command line: arguments → validated configuration. Only translates.
+//! The command line, as clap sees it. Only translates: all checks are in the configuration it becomes.
+//! The documentation comments here are the help texts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::deliver::file::Format;
+use crate::sample::TickSource;
+
+/// Where does the CPU time of this host go? Kernel and user code of every process, by name.
+#[derive(Debug, Parser)]
+#[command(name = "flamekeeper", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Profile the whole host, some processes or one command, and write the result to files
+    Record(RecordArgs),
+    /// Check what this host lets flamekeeper do, and say how to mend what is missing
+    Doctor(DoctorArgs),
+}
+
+/// The arguments of `flamekeeper record`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo flamekeeper record -d 10s -o cpu.svg             the whole host for ten seconds, as a flame graph
+  sudo flamekeeper record -p 1234 -o cpu.pb.gz          one process until Ctrl-C, for `go tool pprof`
+  sudo flamekeeper record -o cpu.json -- make -j8       a command and all it starts, for profiler.firefox.com
+
+Exit status: 0; 1 if an output failed; 64 for a usage error; 77 if not permitted; 70 for a bug of ours.
+With a command: its own, 128+n if signal n ended it, 125 for a failure of ours, 126 if it cannot be
+executed, 127 if it is not found.")]
+pub struct RecordArgs {
+    /// Samples per second on each CPU, 1 to 999
+    #[arg(short = 'F', long, env = "FLAMEKEEPER_RATE", value_name = "HZ", default_value_t = 99, allow_negative_numbers = true)]
+    pub rate: u32,
+    /// How long to sample, such as 10s, 500ms or 1m; without it until Ctrl-C or until the command ends
+    #[arg(short, long, env = "FLAMEKEEPER_DURATION", value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Sample only this process, with all its threads; may be given several times
+    #[arg(short, long = "pid", value_name = "PID")]
+    pub pids: Vec<u32>,
+    /// With --pid: the children of these processes too, also those that they start later
+    #[arg(long)]
+    pub children: bool,
+    /// Do not leave flamekeeper itself out
+    #[arg(long = "self")]
+    pub include_self: bool,
+    /// What to sample by; cycles needs a hardware counter, which most virtual machines lack
+    #[arg(long, value_name = "EVENT", value_enum, default_value_t = EventArg::CpuClock)]
+    pub event: EventArg,
+    /// Write the profile there; the ending decides the format: .pb.gz .pprof (pprof), .folded, .svg (flame graph), .json (Firefox Profiler), .speedscope.json; - is standard output; may be given several times
+    #[arg(short, long = "output", env = "FLAMEKEEPER_OUTPUT", value_name = "FILE", value_delimiter = None)]
+    pub outputs: Vec<PathBuf>,
+    /// The format of all outputs, whatever their endings: pprof, folded, svg, firefox, speedscope
+    #[arg(long, env = "FLAMEKEEPER_FORMAT", value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Profile this command and all its children, from its first instruction until it ends
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// The arguments of `flamekeeper doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0 if all is well; 1 if something is limited; 2 if this host cannot be profiled.")]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Names of tick sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventArg {
+    /// The kernel's timer: CPU time, on every host
+    CpuClock,
+    /// The CPU's cycle counter
+    Cycles,
+}
+
+impl From<EventArg> for TickSource {
+    fn from(event: EventArg) -> Self {
+        match event {
+            EventArg::CpuClock => Self::CpuClock,
+            EventArg::Cycles => Self::Cycles,
+        }
+    }
+}
+
+/// As people write it; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(u64::from(seconds)));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s, 500ms or 1m 30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("soon").is_err());
+        assert!(duration("-5s").is_err());
+    }
+}

@@ -4,7 +4,7 @@
 //! The only file that opens `/proc` and `/sys` or reads a clock.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +42,23 @@ impl ProcFs {
         File::open(self.process_path(pid, entry))
     }
 
+    /// Reads a small text file that belongs to no other process, without its line end.
+    pub fn text(&self, entry: impl AsRef<Path>) -> io::Result<String> {
+        std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
+    }
+
+    /// The first bytes of an entry, `max_bytes` at most.
+    pub fn head(&self, entry: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path(entry))?.take(max_bytes).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Where a symbolic link points, such as `self/ns/pid`.
+    pub fn link(&self, entry: impl AsRef<Path>) -> io::Result<PathBuf> {
+        std::fs::read_link(self.path(entry))
+    }
+
     /// A file under `sys/` without its line end, such as `kernel/perf_event_paranoid`.
     pub fn sysctl(&self, name: &str) -> io::Result<String> {
         std::fs::read_to_string(self.root.join("sys").join(name)).map(|text| text.trim_end().to_owned())
@@ -73,6 +90,19 @@ impl SysFs {
     /// Reads a small text file, without its line end.
     pub fn text(&self, entry: impl AsRef<Path>) -> io::Result<String> {
         std::fs::read_to_string(self.path(entry)).map(|text| text.trim_end().to_owned())
+    }
+
+    /// Reads a binary file of at most `max_bytes`; a longer one is [`io::ErrorKind::FileTooLarge`].
+    pub fn bytes(&self, entry: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(self.path(entry))?;
+        let expected = file.metadata().map_or(0, |metadata| metadata.len()).min(max_bytes);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0).saturating_add(1));
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length <= max_bytes) {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::FileTooLarge.into())
+        }
     }
 }
 
@@ -136,4 +166,30 @@ impl Clock {
 /// Name of the host, as in `uname -n`.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The host as the program sees it: made once, in `main`.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc`.
+    pub proc: ProcFs,
+    /// `/sys`.
+    pub sys: SysFs,
+    /// The clocks.
+    pub clock: Clock,
+    /// `uname -n`.
+    pub name: String,
+}
+
+impl Host {
+    /// The running host.
+    pub fn new() -> Self {
+        Self { proc: ProcFs::host(), sys: SysFs::host(), clock: Clock::host(), name: host_name() }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -1,2 +1,86 @@
-//! flamekeeper
-fn main() {}
+//! flamekeeper: the life of the program. Parses, runs, prints, exits; decides nothing else.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::Parser;
+use profiler_user::cli::{Cli, Command, DoctorArgs, RecordArgs};
+use profiler_user::doctor;
+use profiler_user::host::Host;
+use profiler_user::record::{self, Config, Recorded, Terminals};
+use profiler_user::symbolize::truncation_guard;
+
+/// EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
+/// EX_SOFTWARE of sysexits.h: a bug of ours.
+const BUG: u8 = 70;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place =
+            panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        complain(&format!(
+            "this is a bug in flamekeeper {}{place}; please report it with this line: {}",
+            env!("CARGO_PKG_VERSION"),
+            panic.payload_as_str().unwrap_or("no message").replace('\n', " "),
+        ));
+    }));
+    std::panic::catch_unwind(run).unwrap_or(ExitCode::from(BUG))
+}
+
+fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _unheard = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Record(args) => run_record(args),
+        Command::Doctor(args) => run_doctor(&args),
+    }
+}
+
+fn run_record(args: RecordArgs) -> ExitCode {
+    let host = Host::new();
+    let with_command = !args.command.is_empty();
+    let terminals = Terminals { stdout: stdout().is_terminal(), stderr: stderr().is_terminal() };
+    truncation_guard::install();
+    let recorded = Config::new(args, terminals, &host.proc).map_err(Into::into).and_then(|config| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| record::RecordError::System { what: "start", source })?;
+        runtime.block_on(record::record(&config, &host, &mut stderr()))
+    });
+    match recorded {
+        Ok(Recorded { command_status: Some(status), .. }) => ExitCode::from(status),
+        Ok(Recorded { failed_outputs, .. }) => ExitCode::from(u8::from(failed_outputs > 0)),
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code(with_command))
+        }
+    }
+}
+
+fn run_doctor(args: &DoctorArgs) -> ExitCode {
+    let host = Host::new();
+    let report = doctor::run(&host.proc, &host.sys);
+    let text = if args.json { report.to_json() } else { report.to_text(width(), colour()) };
+    let _unheard = writeln!(stdout(), "{}", text.trim_end());
+    ExitCode::from(report.exit_code())
+}
+
+/// Columns of the terminal, 80 where there is none.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(stdout()).map_or(80, |size| usize::from(size.ws_col)).max(40)
+}
+
+/// Whether to colour: on a terminal, unless NO_COLOR says otherwise (no-color.org).
+fn colour() -> bool {
+    stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// One line on stderr; whether it is read is not ours to know.
+fn complain(text: &str) {
+    let _unheard = writeln!(stderr(), "flamekeeper: {text}");
+}

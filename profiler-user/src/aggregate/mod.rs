@@ -1,4 +1,16 @@
 //! Stage 5: samples → one profile. Merges samples of equal thread and stack, keeps the time line if an
-//! output wants it, and puts names on addresses once each. Does no I/O.
+//! output wants it, and joins addresses with the names that `symbolize` found. Does no I/O.
+//!
+//! ```text
+//!   sample ─ window.rs ─▶ (thread, kernel part, user part) → count, weight
+//!                │
+//!   names ───────┴─ build.rs ─▶ locations.rs ─▶ Profile (profile.rs) + Completeness (completeness.rs)
+//! ```
 
+mod build;
+pub mod completeness;
+mod locations;
 pub mod profile;
+pub mod window;
+
+pub use build::{Capture, Finished, build};

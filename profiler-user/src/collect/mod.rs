@@ -1,1 +1,55 @@
-//! Stage 2: ring bytes → samples, stacks and process events, in order of time; losses counted.
+//! Stage 2: bytes from the kernel → samples, stacks and process events, in order of time; losses counted.
+//!
+//! ```text
+//!   BPF ring  ─ ring.rs ─▶ decode.rs ─▶ RawSample, RawStack ┐
+//!   side-band ─ sideband.rs ─▶ process_event.rs ─▶ ProcessEvent ┴▶ merge.rs ▶ by time
+//! ```
+//!
+//! Nothing here opens a file or knows a name. No event is ever handled twice or silently left out.
+
+pub mod decode;
+pub mod loss;
+pub mod merge;
+pub mod process_event;
+pub mod ring;
+pub mod sideband;
+pub mod stacks;
+
+use profiler_common::outcome::Outcome;
+
+use crate::host::MonotonicNanos;
+
+/// A process id in the host's pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tgid(pub u32);
+
+/// A thread id in the host's pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tid(pub u32);
+
+/// The identity of a stack: the hash of its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackHash(pub u64);
+
+/// One tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawSample {
+    /// When.
+    pub at: MonotonicNanos,
+    /// Process.
+    pub tgid: Tgid,
+    /// Thread.
+    pub tid: Tid,
+    /// Start of the process on the boot clock, nanoseconds; 0 if the kernel could not say.
+    pub start_time: u64,
+    /// Which CPU.
+    pub cpu: u16,
+    /// Kernel part of the stack.
+    pub kernel_stack: Option<StackHash>,
+    /// User part of the stack.
+    pub user_stack: Option<StackHash>,
+    /// How the walk of the user part ended.
+    pub user_outcome: Outcome,
+    /// What the sample stands for: nanoseconds of CPU time, or hardware events.
+    pub weight: u64,
+}

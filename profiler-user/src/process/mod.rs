@@ -1,1 +1,49 @@
 //! Stage 3: which file is mapped where in which process, and what its threads are called.
+//!
+//! ```text
+//!   ProcessEvent ─▶ table.rs ─▶ mappings.rs (per process, by address)
+//!   /proc/PID    ─▶ scan.rs + maps.rs ─┘          │ first sight of an address
+//!                                                  ▼
+//!   frame ─▶ table.rs: locate ─▶ Place ◀── files.rs (opened once, kept until named)
+//! ```
+//!
+//! From here on an address names a file and an offset in it, not a place in one process: stacks of two
+//! processes merge, and a process that has ended can still be named.
+
+pub mod files;
+pub mod mappings;
+pub mod maps;
+pub mod namespace;
+pub mod scan;
+pub mod table;
+
+use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
+use profiler_common::outcome::Outcome;
+
+/// One program in one process, for as long as it ran: an exec begins a new one. Index of
+/// [`table::ProcessTable::sampled_processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u32);
+
+/// A sampled thread. Index of [`table::ProcessTable::sampled_threads`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadId(pub u32);
+
+/// A file that code ran in. Index of [`files::FileTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u32);
+
+/// Where a frame's code lies. Addresses are look-up addresses: for a return address one byte earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// In a file.
+    File(FileId, FileOffset),
+    /// In the kernel.
+    Kernel(KernelAddr),
+    /// In the kernel's page of user code, the same in every process.
+    Vdso(FileOffset),
+    /// In memory of one process that no file backs: code made at run time, or a mapping that is gone.
+    Process(ProcessId, RuntimeAddr),
+    /// Nowhere: the walk ended here, and why.
+    Marker(Outcome),
+}

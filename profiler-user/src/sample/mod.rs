@@ -1,1 +1,23 @@
 //! Stage 1: loads the eBPF object and attaches it to every online CPU.
+//!
+//! ```text
+//!   error.rs            what can go wrong
+//!   kernel_features.rs  what this kernel lets us do, found out by trying
+//!   capabilities.rs     what this thread may do, and how to get the rest
+//!   bpf_trial.rs        the smallest program and ring buffer, tried
+//!   btf.rs              the kernel's own type information → member offsets
+//!   loader.rs           object → programs and maps
+//!   attach.rs           programs → ticks on every CPU
+//! ```
+
+mod attach;
+pub mod bpf_trial;
+pub mod btf;
+pub mod capabilities;
+mod error;
+pub mod kernel_features;
+mod loader;
+
+pub use attach::{Hertz, TickSource};
+pub use error::SampleError;
+pub use loader::Sampler;

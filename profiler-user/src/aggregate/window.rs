@@ -1,0 +1,209 @@
+//! Samples of one window of time → counts by thread and stack, and the time line if it is wanted.
+//!
+//! A stack is two *parts*, kernel and user, each a list of places. Parts are located when their first
+//! sample comes, because only then it is sure what is mapped at their addresses; afterwards a sample
+//! costs two look-ups and an addition.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use profiler_common::outcome::Outcome;
+
+use crate::collect::loss::Counts;
+use crate::collect::stacks::DefinedStacks;
+use crate::collect::{RawSample, StackHash};
+use crate::host::MonotonicNanos;
+use crate::process::table::{ProcessTable, SampleOwner};
+use crate::process::{Place, ThreadId};
+
+/// A list of places, leaf first. Index into [`Window::part`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartId(u32);
+
+/// A place. Index into [`Window::places`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaceId(pub u32);
+
+/// What samples are merged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StackKey {
+    /// Kernel part.
+    pub kernel: Option<PartId>,
+    /// User part.
+    pub user: Option<PartId>,
+    /// How the user part's walk ended.
+    pub outcome: Outcome,
+}
+
+/// Samples merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub count: u64,
+    /// Sum of their weights.
+    pub weight: u64,
+}
+
+/// One sample on the time line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: MonotonicNanos,
+    /// Thread.
+    pub thread: ThreadId,
+    /// Stack.
+    pub stack: StackKey,
+    /// Weight.
+    pub weight: u64,
+}
+
+/// Most samples on a time line: 128 CPUs at 99 Hz for 20 minutes, 0.7 GB. Those beyond are counted.
+const TIMELINE_MAX: usize = 16 << 20;
+/// Most stacks whose location is remembered; beyond, all are located anew, which is only slower.
+const LOCATED_MAX: usize = 1 << 17;
+
+/// The samples of one window.
+#[derive(Debug)]
+pub struct Window {
+    places: Interned<Place>,
+    parts: Interned<Arc<[PlaceId]>>,
+    located: HashMap<(StackHash, u64), PartId>,
+    tallies: HashMap<(ThreadId, StackKey), Tally>,
+    timeline: Option<Vec<TimelineEntry>>,
+    counts: Counts,
+    samples: u64,
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(keep_timeline: bool) -> Self {
+        Self {
+            places: Interned::default(),
+            parts: Interned::default(),
+            located: HashMap::new(),
+            tallies: HashMap::new(),
+            timeline: keep_timeline.then(Vec::new),
+            counts: Counts::default(),
+            samples: 0,
+        }
+    }
+
+    /// Takes a sample. Calls `ask_again` for each part of its stack whose definition is missing.
+    pub fn take(
+        &mut self,
+        sample: &RawSample,
+        stacks: &mut DefinedStacks,
+        processes: &mut ProcessTable,
+        mut ask_again: impl FnMut(StackHash),
+    ) {
+        let owner = processes.owner(sample);
+        let mut part = |hash: StackHash, generation: u64| {
+            self.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
+                ask_again(hash);
+                self.counts.add(Outcome::SampleWithoutDefinition, 1);
+                self.marker(Outcome::DefinitionMissing)
+            })
+        };
+        // Kernel addresses mean the same in every process and at every time.
+        let kernel = sample.kernel_stack.map(|hash| part(hash, 0));
+        let user = sample.user_stack.map(|hash| part(hash, owner.mappings_generation));
+        let stack = StackKey { kernel, user, outcome: sample.user_outcome };
+        let tally = self.tallies.entry((owner.thread, stack)).or_default();
+        tally.count += 1;
+        tally.weight = tally.weight.saturating_add(sample.weight);
+        self.samples += 1;
+        if let Some(timeline) = &mut self.timeline {
+            if timeline.len() < TIMELINE_MAX {
+                timeline.push(TimelineEntry { at: sample.at, thread: owner.thread, stack, weight: sample.weight });
+            } else {
+                self.counts.add(Outcome::TimelineFull, 1);
+            }
+        }
+    }
+
+    fn part_of(
+        &mut self,
+        hash: StackHash,
+        generation: u64,
+        sample: &RawSample,
+        owner: SampleOwner,
+        stacks: &mut DefinedStacks,
+        processes: &mut ProcessTable,
+    ) -> Option<PartId> {
+        if let Some(&part) = self.located.get(&(hash, generation)) {
+            return Some(part);
+        }
+        let frames = stacks.get(hash)?;
+        let places: Arc<[PlaceId]> = frames
+            .iter()
+            .map(|&frame| PlaceId(self.places.id(&processes.locate(sample.tgid, owner.process, frame))))
+            .collect();
+        let part = PartId(self.parts.id(&places));
+        if self.located.len() >= LOCATED_MAX {
+            self.located.clear();
+        }
+        self.located.insert((hash, generation), part);
+        Some(part)
+    }
+
+    fn marker(&mut self, reason: Outcome) -> PartId {
+        let place = PlaceId(self.places.id(&Place::Marker(reason)));
+        PartId(self.parts.id(&Arc::from([place])))
+    }
+
+    /// All places that samples were seen in, by [`PlaceId`].
+    pub fn places(&self) -> &[Place] {
+        &self.places.values
+    }
+
+    /// The places of a part, leaf first.
+    pub fn part(&self, id: PartId) -> &[PlaceId] {
+        self.parts.values.get(id.0 as usize).map_or(&[], |places| places)
+    }
+
+    /// Merged samples.
+    pub fn tallies(&self) -> impl Iterator<Item = (ThreadId, StackKey, Tally)> {
+        self.tallies.iter().map(|(&(thread, stack), &tally)| (thread, stack, tally))
+    }
+
+    /// Single samples by time, if they were kept.
+    pub fn timeline(&self) -> Option<&[TimelineEntry]> {
+        self.timeline.as_deref()
+    }
+
+    /// Samples taken.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// What could not be kept.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+/// Each value once, by number.
+#[derive(Debug)]
+struct Interned<T> {
+    ids: HashMap<T, u32>,
+    values: Vec<T>,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self { ids: HashMap::new(), values: Vec::new() }
+    }
+}
+
+impl<T: Hash + Eq + Clone> Interned<T> {
+    fn id(&mut self, value: &T) -> u32 {
+        if let Some(&id) = self.ids.get(value) {
+            return id;
+        }
+        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        self.values.push(value.clone());
+        self.ids.insert(value.clone(), id);
+        id
+    }
+}

@@ -1,0 +1,119 @@
+//! The kernel's own records of mmap, comm, fork and exit, one ring a CPU: a dummy software event that
+//! counts nothing and reports everything.
+//!
+//! Only executable mappings are reported. Rings are as large as the per-user allowance permits
+//! (kernel.perf_event_mlock_kb): when another profiler has spent it, ours get smaller, not refused.
+
+use std::io;
+
+use perf_event::events::Software;
+use perf_event::{Builder, Clock, SampleFlag, Sampler};
+
+use super::process_event::{ProcessEvent, decode};
+
+/// The largest ring that fits the default allowance of 516 KiB a CPU (kernel.perf_event_mlock_kb).
+const RING_BYTES_MAX: usize = 512 << 10;
+/// Smaller than this is not worth having: 64 KiB already loses records at 1,250 exec a second.
+const RING_BYTES_MIN: usize = 16 << 10;
+
+/// Why there are no process events.
+#[derive(Debug, thiserror::Error)]
+pub enum SideBandError {
+    /// perf_event_open failed.
+    #[error("open the kernel's process events on CPU {cpu}: {source}")]
+    Open {
+        /// The CPU.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not even the smallest ring could be mapped.
+    #[error("map a ring for the kernel's process events on CPU {cpu}: {source}")]
+    Ring {
+        /// The CPU.
+        cpu: u32,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The process events of all CPUs.
+pub struct SideBand {
+    rings: Vec<Sampler>,
+    smallest_ring_bytes: usize,
+}
+
+impl SideBand {
+    /// Opens and starts a ring on each of these CPUs. A CPU that went offline is left out.
+    pub fn open(cpus: impl IntoIterator<Item = u32>) -> Result<Self, SideBandError> {
+        let mut side_band = Self { rings: Vec::new(), smallest_ring_bytes: RING_BYTES_MAX };
+        for cpu in cpus {
+            match open_cpu(cpu, side_band.smallest_ring_bytes) {
+                Ok((ring, bytes)) => {
+                    side_band.smallest_ring_bytes = bytes;
+                    side_band.rings.push(ring);
+                }
+                Err(SideBandError::Open { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(side_band)
+    }
+
+    /// Bytes of the smallest ring, if it is smaller than wished: more process events may be lost.
+    pub fn reduced_ring_bytes(&self) -> Option<usize> {
+        (self.smallest_ring_bytes < RING_BYTES_MAX).then_some(self.smallest_ring_bytes)
+    }
+
+    /// Hands over all that is there, CPU by CPU. Records of one CPU are in order of time.
+    pub fn drain(&mut self, mut handle: impl FnMut(ProcessEvent)) {
+        for ring in &mut self.rings {
+            while let Some(record) = ring.next_record() {
+                if let Some(event) = decode(record.ty(), record.misc(), &record.to_contiguous()) {
+                    handle(event);
+                }
+            }
+        }
+    }
+}
+
+fn open_cpu(cpu: u32, ring_bytes_max: usize) -> Result<(Sampler, usize), SideBandError> {
+    // Kernels before 5.12 do not know the build-id form of MMAP2 and refuse it.
+    let opened = open_event(cpu, true).or_else(|error| {
+        if error.raw_os_error() == Some(libc::EINVAL) { open_event(cpu, false) } else { Err(error) }
+    });
+    let mut bytes = ring_bytes_max;
+    let mut counter = opened.map_err(|source| SideBandError::Open { cpu, source })?;
+    loop {
+        match counter.sampled(bytes) {
+            Ok(mut ring) => {
+                ring.as_counter_mut().enable().map_err(|source| SideBandError::Open { cpu, source })?;
+                return Ok((ring, bytes));
+            }
+            Err(source) if bytes <= RING_BYTES_MIN => return Err(SideBandError::Ring { cpu, source }),
+            Err(_) => bytes /= 2,
+        }
+        counter = open_event(cpu, true)
+            .or_else(|_| open_event(cpu, false))
+            .map_err(|source| SideBandError::Open { cpu, source })?;
+    }
+}
+
+fn open_event(cpu: u32, build_ids: bool) -> io::Result<perf_event::Counter> {
+    let mut builder = Builder::new(Software::DUMMY);
+    builder
+        .any_pid()
+        .one_cpu(cpu as usize)
+        .sample(SampleFlag::TID | SampleFlag::TIME | SampleFlag::CPU)
+        .sample_id_all(true)
+        .mmap(true)
+        .mmap2(true)
+        .comm(true)
+        .comm_exec(true)
+        .task(true)
+        .build_id(build_ids)
+        .clockid(Clock::MONOTONIC)
+        // We read by time; a wake-up at each record would cost more than the record.
+        .wakeup_watermark(RING_BYTES_MAX);
+    builder.build()
+}

@@ -1,0 +1,174 @@
+//! A mapped file → opened once, identified, kept until it is named.
+//!
+//! ```text
+//!   1. /proc/PID/map_files/START-END   the very file that is mapped, deleted or replaced as it may be
+//!   2. /proc/PID/root/PATH             if (1) is refused; must be the file that the mapping tells of
+//!   3. /PATH on the host               if the process has ended; likewise
+//! ```
+//!
+//! A file's identity is its build id together with a hash of its program and unwind headers. A build id
+//! alone can be forged by whoever builds a file, and would then lend its names to every other process.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::FileId;
+use super::mappings::{Mapping, NamedFile};
+use super::namespace::ProcessRoot;
+use crate::collect::Tgid;
+use crate::collect::process_event::FileHint;
+use crate::elf::{BuildId, ElfHeaders, FileIdentity};
+use crate::host::ProcFs;
+
+/// A file that code ran in.
+#[derive(Debug)]
+pub struct CodeFile {
+    /// Path as the process saw it that we met it in first.
+    pub path: PathBuf,
+    /// The open file. `None` when more files were sampled than may be open: named by path, if at all.
+    pub file: Option<File>,
+    /// What its headers say.
+    pub elf: ElfHeaders,
+    /// Root of the process that we met it in, for its debug files.
+    pub root: Option<Arc<ProcessRoot>>,
+}
+
+/// What became of the attempt to open a mapping's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// An ELF file.
+    Elf(FileId),
+    /// No ELF file: code is made there at run time.
+    NotElf,
+    /// Gone, or not the file that was mapped.
+    Unopenable,
+}
+
+/// One state of one file on one file system. Two states never share it while we hold the file open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Inode {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed_nanos: i128,
+}
+
+impl Inode {
+    fn of(metadata: &Metadata) -> Self {
+        let changed_nanos = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), changed_nanos }
+    }
+}
+
+/// All files that code ran in.
+#[derive(Debug)]
+pub struct FileTable {
+    files: Vec<CodeFile>,
+    by_inode: HashMap<Inode, Opened>,
+    by_identity: HashMap<FileIdentity, FileId>,
+    open_max: usize,
+}
+
+impl FileTable {
+    /// Keeps at most `open_max` files open.
+    pub fn new(open_max: usize) -> Self {
+        Self { files: Vec::new(), by_inode: HashMap::new(), by_identity: HashMap::new(), open_max }
+    }
+
+    /// A file by its id.
+    pub fn get(&self, id: FileId) -> Option<&CodeFile> {
+        self.files.get(id.0 as usize)
+    }
+
+    /// All files with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (FileId, &CodeFile)> {
+        (0..).map(FileId).zip(&self.files)
+    }
+
+    /// Opens the file behind a mapping of a process.
+    pub fn open(&mut self, proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Opened {
+        let Some((file, metadata)) = find(proc, owner, mapping, named) else { return Opened::Unopenable };
+        let inode = Inode::of(&metadata);
+        if let Some(&known) = self.by_inode.get(&inode) {
+            return known;
+        }
+        let opened = match ElfHeaders::read(&file) {
+            Ok(elf) => self.add(proc, owner, file, elf, named),
+            Err(_not_elf) => Opened::NotElf,
+        };
+        self.by_inode.insert(inode, opened);
+        opened
+    }
+
+    fn add(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> Opened {
+        let identity = elf.identity().clone();
+        // Without a build id two files with the same headers may still differ.
+        let known = identity.build_id.as_ref().and_then(|_| self.by_identity.get(&identity));
+        if let Some(&id) = known {
+            return Opened::Elf(id);
+        }
+        let Ok(number) = u32::try_from(self.files.len()) else { return Opened::Unopenable };
+        let id = FileId(number);
+        let file = (self.files.len() < self.open_max).then_some(file);
+        let root = ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new);
+        self.files.push(CodeFile { path: without_deleted(&named.path), file, elf, root });
+        self.by_identity.insert(identity, id);
+        Opened::Elf(id)
+    }
+}
+
+/// The three ways to a file, in order.
+fn find(proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Option<(File, Metadata)> {
+    let range = format!("map_files/{:x}-{:x}", mapping.start.0, mapping.end.0);
+    if let Some(found) = open_regular(&proc.process_path(owner.0, &range)) {
+        return Some(found);
+    }
+    let relative = Path::new(&named.path).strip_prefix("/").ok()?;
+    let in_process = proc.process_path(owner.0, "root").join(relative);
+    [in_process, PathBuf::from(&named.path)]
+        .iter()
+        .filter_map(|path| open_regular(path))
+        .find(|(file, metadata)| is_the_mapped_one(file, metadata, &named.hint))
+}
+
+/// Opens a regular file for reading. A path that a process can plant may be a device or a pipe, so what
+/// it is gets asked before it is opened in earnest.
+fn open_regular(path: &Path) -> Option<(File, Metadata)> {
+    let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle).ok()?.st_mode);
+    if !kind.is_file() {
+        return None;
+    }
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
+    let file = File::open(again).ok()?;
+    let metadata = file.metadata().ok()?;
+    Some((file, metadata))
+}
+
+fn is_the_mapped_one(file: &File, metadata: &Metadata, hint: &FileHint) -> bool {
+    match hint {
+        FileHint::BuildId(bytes) => {
+            let is_it = |id: &BuildId| matches!(id, BuildId::Gnu(id) if id == bytes);
+            ElfHeaders::read(file).is_ok_and(|elf| elf.build_id().is_some_and(is_it))
+        }
+        FileHint::Inode { major, minor, inode } => {
+            let device = metadata.dev();
+            metadata.ino() == *inode
+                && rustix::fs::major(device) == *major
+                && rustix::fs::minor(device) == *minor
+        }
+        FileHint::None => false,
+    }
+}
+
+fn without_deleted(path: &std::ffi::OsStr) -> PathBuf {
+    let bytes = path.as_bytes();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}

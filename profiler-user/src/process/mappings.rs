@@ -1,0 +1,178 @@
+//! The executable mappings of one process: runtime address → file and offset in it.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use profiler_common::address::{FileOffset, RuntimeAddr};
+
+use super::FileId;
+use crate::collect::process_event::FileHint;
+
+/// What lies behind a mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A file that no sample was seen in yet.
+    Unopened(Arc<NamedFile>),
+    /// A file, opened.
+    File(FileId),
+    /// The kernel's page of user code.
+    Vdso,
+    /// Memory without a file, or with one that is no ELF file or cannot be opened.
+    Memory,
+}
+
+/// A file as a mapping tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Path as the process sees it.
+    pub path: OsString,
+    /// Which file that was.
+    pub hint: FileHint,
+}
+
+/// A range of executable memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: RuntimeAddr,
+    /// First address behind it.
+    pub end: RuntimeAddr,
+    /// Position of `start` in the file.
+    pub start_in_file: FileOffset,
+    /// What lies behind it.
+    pub backing: Backing,
+}
+
+impl Mapping {
+    /// The mapping of a file, or what stands in its place under this path.
+    pub fn new(start: RuntimeAddr, end: RuntimeAddr, offset: FileOffset, path: OsString, hint: FileHint) -> Self {
+        let backing = if path == "[vdso]" {
+            Backing::Vdso
+        } else if is_file_path(&path) {
+            Backing::Unopened(Arc::new(NamedFile { path, hint }))
+        } else {
+            Backing::Memory
+        };
+        Self { start, end, start_in_file: offset, backing }
+    }
+
+    /// Where an address of the process lies in the file. `None` outside the mapping.
+    pub fn file_offset(&self, at: RuntimeAddr) -> Option<FileOffset> {
+        if at < self.start || at >= self.end {
+            return None;
+        }
+        self.start_in_file.0.checked_add(at.0 - self.start.0).map(FileOffset)
+    }
+}
+
+/// `//anon` is what perf calls memory without a name; names in brackets are the kernel's.
+fn is_file_path(path: &OsStr) -> bool {
+    let bytes = path.as_encoded_bytes();
+    bytes.starts_with(b"/") && !bytes.starts_with(b"//")
+}
+
+/// The mappings of one process, by address, none overlapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mappings(Vec<Mapping>);
+
+/// No process needs more executable mappings than `vm.max_map_count` allows by default.
+const MAPPINGS_MAX: usize = 65_530;
+
+impl Mappings {
+    /// Adds a mapping; what it overlaps was unmapped by it, as far as it is overlapped.
+    pub fn insert(&mut self, new: Mapping) {
+        if new.start >= new.end {
+            return;
+        }
+        let first = self.0.partition_point(|mapping| mapping.end <= new.start);
+        let behind = self.0.partition_point(|mapping| mapping.start < new.end);
+        if first == behind {
+            if self.0.len() < MAPPINGS_MAX {
+                self.0.insert(first, new);
+            }
+            return;
+        }
+        let overlapped = self.0.get(first..behind).unwrap_or_default();
+        let head = overlapped.first().and_then(|mapping| cut(mapping, mapping.start, new.start));
+        let tail = overlapped.last().and_then(|mapping| cut(mapping, new.end, mapping.end));
+        let replacement = head.into_iter().chain([new]).chain(tail);
+        self.0.splice(first..behind, replacement);
+    }
+
+    /// The mapping that holds an address.
+    pub fn find(&self, at: RuntimeAddr) -> Option<&Mapping> {
+        let index = self.0.partition_point(|mapping| mapping.end <= at);
+        self.0.get(index).filter(|mapping| mapping.start <= at)
+    }
+
+    /// Notes what a mapping's file turned out to be, at the address where it was met.
+    pub fn resolve(&mut self, at: RuntimeAddr, backing: Backing) {
+        let index = self.0.partition_point(|mapping| mapping.end <= at);
+        if let Some(mapping) = self.0.get_mut(index).filter(|mapping| mapping.start <= at) {
+            mapping.backing = backing;
+        }
+    }
+
+    /// Whether nothing executable is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The part of a mapping between two addresses, if there is any.
+fn cut(mapping: &Mapping, start: RuntimeAddr, end: RuntimeAddr) -> Option<Mapping> {
+    if start >= end || start < mapping.start || end > mapping.end {
+        return None;
+    }
+    let start_in_file = mapping.file_offset(start)?;
+    Some(Mapping { start, end, start_in_file, backing: mapping.backing.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(start: u64, end: u64, offset: u64, path: &str) -> Mapping {
+        Mapping::new(RuntimeAddr(start), RuntimeAddr(end), FileOffset(offset), path.into(), FileHint::None)
+    }
+
+    fn shown(mappings: &Mappings) -> String {
+        let name = |mapping: &Mapping| match &mapping.backing {
+            Backing::Unopened(file) => file.path.to_string_lossy().into_owned(),
+            other => format!("{other:?}"),
+        };
+        let line = |m: &Mapping| format!("{:x}-{:x}@{:x} {}", m.start.0, m.end.0, m.start_in_file.0, name(m));
+        mappings.0.iter().map(line).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn an_address_becomes_an_offset_that_is_neither_address_nor_bias() {
+        let libc = mapping(0x7f00_0002_6000, 0x7f00_0017_b000, 0x2_6000, "/libc.so.6");
+        assert_eq!(libc.file_offset(RuntimeAddr(0x7f00_0002_6123)), Some(FileOffset(0x2_6123)));
+        assert_eq!(libc.file_offset(RuntimeAddr(0x7f00_0002_5fff)), None);
+        assert_eq!(libc.file_offset(RuntimeAddr(0x7f00_0017_b000)), None);
+    }
+
+    #[test]
+    fn a_new_mapping_cuts_what_it_overlaps() {
+        let mut mappings = Mappings::default();
+        mappings.insert(mapping(0x1000, 0x9000, 0x100, "/a"));
+        mappings.insert(mapping(0x3000, 0x4000, 0, "/b"));
+        assert_eq!(shown(&mappings), "1000-3000@100 /a, 3000-4000@0 /b, 4000-9000@3100 /a");
+        mappings.insert(mapping(0x2000, 0x5000, 7, "[vdso]"));
+        assert_eq!(shown(&mappings), "1000-2000@100 /a, 2000-5000@7 Vdso, 5000-9000@4100 /a");
+        mappings.insert(mapping(0, 0x10000, 0, "//anon"));
+        assert_eq!(shown(&mappings), "0-10000@0 Memory");
+    }
+
+    #[test]
+    fn finding_and_resolving_agree() {
+        let mut mappings = Mappings::default();
+        mappings.insert(mapping(0x1000, 0x2000, 0, "/a"));
+        mappings.insert(mapping(0x3000, 0x4000, 0, "/b"));
+        mappings.resolve(RuntimeAddr(0x3fff), Backing::File(FileId(7)));
+        assert_eq!(mappings.find(RuntimeAddr(0x3000)).unwrap().backing, Backing::File(FileId(7)));
+        assert!(mappings.find(RuntimeAddr(0x2000)).is_none());
+        assert!(mappings.find(RuntimeAddr(0x4000)).is_none());
+    }
+}

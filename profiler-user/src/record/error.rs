@@ -1,0 +1,86 @@
+//! Why a capture could not be made, in words for the person at the terminal.
+
+use std::ffi::OsString;
+use std::io;
+
+use super::config::ConfigErrors;
+use crate::collect::sideband::SideBandError;
+use crate::deliver::file::BadOutputs;
+use crate::sample::SampleError;
+use crate::sample::capabilities::MissingCapabilities;
+use crate::sample::kernel_features::KernelFeatureError;
+
+/// A capture failed before there was anything to write.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The arguments contradict themselves or the host.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// An output could not be written later.
+    #[error("{0}")]
+    Outputs(BadOutputs),
+    /// Capabilities are missing.
+    #[error("{0}")]
+    NotPermitted(MissingCapabilities),
+    /// The kernel's type information is needed and not there.
+    #[error("{what} needs the kernel's type information (BTF): {source}")]
+    NeedsBtf {
+        /// What was asked for.
+        what: &'static str,
+        /// Why there is none.
+        source: KernelFeatureError,
+    },
+    /// The kernel cannot be asked what is allowed.
+    #[error(transparent)]
+    Features(#[from] KernelFeatureError),
+    /// Sampling cannot begin.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// Process events cannot be had.
+    #[error(transparent)]
+    SideBand(#[from] SideBandError),
+    /// The command could not be started.
+    #[error("{}: {source}", command.to_string_lossy())]
+    Command {
+        /// Its first word.
+        command: OsString,
+        /// Why.
+        source: io::Error,
+    },
+    /// A call that always works did not.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl RecordError {
+    /// The exit status that says so; `with_command` for the conventions of programs that run others.
+    pub fn exit_code(&self, with_command: bool) -> u8 {
+        match self {
+            Self::Config(_) => 64,
+            Self::Outputs(bad) if bad.is_usage() => 64,
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Command { .. } => 126,
+            Self::NotPermitted(_) => 77,
+            _ if self.is_permission() => 77,
+            _ if with_command => 125,
+            _ => 1,
+        }
+    }
+
+    /// Whether the kernel said no for want of a right that no capability set told of beforehand.
+    fn is_permission(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(cause) = source {
+            if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+                return true;
+            }
+            source = cause.source();
+        }
+        false
+    }
+}

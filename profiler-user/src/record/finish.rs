@@ -1,0 +1,58 @@
+//! What a capture left → names, profile, files.
+
+use super::config::Config;
+use super::session::Recording;
+use crate::aggregate::completeness::Completeness;
+use crate::aggregate::profile::Profile;
+use crate::aggregate::{Capture, build};
+use crate::collect::loss::Counts;
+use crate::deliver::file::{OutputPlan, OutputReport, write_all};
+use crate::host::Host;
+use crate::symbolize::names::name_places;
+
+/// A capture that is written.
+pub(super) struct Finished {
+    pub profile: Profile,
+    pub completeness: Completeness,
+    pub counts: Counts,
+    pub reports: Vec<OutputReport>,
+}
+
+impl Finished {
+    pub(super) fn failed_outputs(&self) -> usize {
+        self.reports.iter().filter(|report| report.result.is_err()).count()
+    }
+}
+
+/// Names what was sampled, builds the profile and writes all outputs.
+pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &OutputPlan) -> Finished {
+    let Recording { processes, window, mut counts, event, started, duration } = recording;
+    let named = name_places(window.places(), &processes, host);
+    counts.merge(&named.counts);
+    let capture = Capture { host: host.name.as_str().into(), started, duration, event };
+    let built = build(&window, &processes, &named.names, &capture, &host.clock);
+    let mut profile = built.profile;
+    profile.comments = comments(&built.completeness, &counts, config);
+    let reports = write_all(&profile, plan);
+    Finished { profile, completeness: built.completeness, counts, reports }
+}
+
+/// What a reader of the file should know about the capture.
+fn comments(completeness: &Completeness, counts: &Counts, config: &Config) -> Vec<String> {
+    let overall = &completeness.overall;
+    let mut comments = vec![
+        format!("flamekeeper {}, {} samples a second on each CPU", env!("CARGO_PKG_VERSION"), config.rate.get()),
+        format!(
+            "{:.1} % of {} stacks reach their root",
+            overall.complete_share() * 100.0,
+            overall.samples
+        ),
+    ];
+    for (reason, count) in &overall.incomplete {
+        comments.push(format!("{count} stacks are incomplete: {}", reason.words()));
+    }
+    for (cause, count) in counts.losses() {
+        comments.push(format!("{count} {}", cause.words()));
+    }
+    comments
+}

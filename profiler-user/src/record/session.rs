@@ -1,0 +1,308 @@
+//! The stages of one capture, wired and driven by one thread.
+//!
+//! Every 100 ms, or when the ring fills to its mark: samples are drained, then process events, then both
+//! are handed on by time up to the horizon. Nothing here waits for a file or the network.
+
+use std::time::Duration;
+
+use profiler_common::abi::{ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets};
+use profiler_common::outcome::Outcome;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+use super::command::{Ended, Profiled};
+use super::config::Config;
+use super::error::RecordError;
+use super::live::{Live, Progress};
+use super::targets::Targets;
+use crate::aggregate::profile::SampledEvent;
+use crate::aggregate::window::Window;
+use crate::collect::decode::RingEvent;
+use crate::collect::loss::Counts;
+use crate::collect::merge::{Happening, Merge};
+use crate::collect::ring::SampleRing;
+use crate::collect::sideband::SideBand;
+use crate::collect::stacks::DefinedStacks;
+use crate::collect::{RawSample, Tgid};
+use crate::host::{Clock, Host, MonotonicNanos};
+use crate::process::table::ProcessTable;
+use crate::sample::capabilities::Capabilities;
+use crate::sample::kernel_features::task_offsets;
+use crate::sample::{Sampler, TickSource};
+
+/// Between two rounds. Short enough that a process that has ended can still be read about, long enough
+/// that the rounds themselves do not show.
+const ROUND: Duration = Duration::from_millis(100);
+/// A sample is in the ring at most this long after the time it carries.
+const IN_FLIGHT_NANOS: u64 = 1_000_000;
+/// Definitions kept; twice what the kernel half can know of.
+const STACKS_MAX: usize = 1 << 17;
+/// Files kept open for naming, if the process may open as many.
+const OPEN_FILES_MAX: u64 = 16_384;
+/// File descriptors left for everything else.
+const OTHER_FILES: u64 = 256;
+
+/// A capture in progress.
+pub(super) struct Session {
+    clock: Clock,
+    own: Tgid,
+    own_children_before_exec: bool,
+    sampler: Sampler,
+    ring: AsyncFd<SampleRing>,
+    side_band: SideBand,
+    targets: Targets,
+    merge: Merge,
+    stacks: DefinedStacks,
+    processes: ProcessTable,
+    window: Window,
+    counts: Counts,
+    warnings: Vec<String>,
+    event: SampledEvent,
+    started: MonotonicNanos,
+}
+
+/// What a capture leaves to be named and written.
+pub(super) struct Recording {
+    pub processes: ProcessTable,
+    pub window: Window,
+    pub counts: Counts,
+    pub event: SampledEvent,
+    pub started: MonotonicNanos,
+    pub duration: Duration,
+}
+
+impl Session {
+    /// Loads everything; nothing ticks yet.
+    pub(super) fn open(config: &Config, host: &Host, keep_timeline: bool) -> Result<Self, RecordError> {
+        let mut warnings = Vec::new();
+        if let Some(missing) = Capabilities::of_this_thread(&host.proc)?.missing() {
+            if !missing.can_sample() {
+                return Err(RecordError::NotPermitted(missing));
+            }
+            warnings.push(missing.to_string());
+        }
+        let own = std::process::id();
+        let sampler_config = sampler_config(config, host, own, &mut warnings)?;
+        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes(host))?;
+        // Before the first tick, so that no sample is older than what we know of its process.
+        let side_band = SideBand::open(Sampler::online_cpus()?)?;
+        if let Some(bytes) = side_band.reduced_ring_bytes() {
+            warnings.push(format!(
+                "another profiler uses up the memory allowed for perf rings; ours are {} KiB, and names of \
+                 processes that live very shortly may be lost (kernel.perf_event_mlock_kb allows more)",
+                bytes >> 10
+            ));
+        }
+        let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
+        let ring = SampleRing::new(ring);
+        let ring = AsyncFd::new(ring).map_err(|source| RecordError::System { what: "watch the ring", source })?;
+        Ok(Self {
+            clock: host.clock,
+            own: Tgid(own),
+            own_children_before_exec: config.include_self,
+            sampler,
+            ring,
+            side_band,
+            targets,
+            merge: Merge::default(),
+            stacks: DefinedStacks::with_capacity(STACKS_MAX),
+            processes: ProcessTable::new(host.proc.clone(), open_files_max()),
+            window: Window::new(keep_timeline),
+            counts: Counts::default(),
+            warnings,
+            event: match config.event {
+                TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
+                TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
+            },
+            started: MonotonicNanos(0),
+        })
+    }
+
+    /// What works less well than it could.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Starts the ticks. Gives the number of CPUs.
+    pub(super) fn start(&mut self, config: &Config) -> Result<usize, RecordError> {
+        self.started = self.clock.monotonic();
+        Ok(self.sampler.attach(config.event, config.rate)?)
+    }
+
+    /// Samples until something ends it.
+    pub(super) async fn run(
+        &mut self,
+        config: &Config,
+        mut profiled: Option<&mut Profiled>,
+        live: &mut Live,
+        console: &mut impl std::io::Write,
+    ) -> Result<Ended, RecordError> {
+        let mut signals = Signals::new()?;
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
+        tokio::pin!(deadline);
+        loop {
+            let ended = tokio::select! {
+                _ = rounds.tick() => self.targets.have_ended(config).then_some(Ended::Targets),
+                filled = self.ring.readable() => {
+                    filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
+                    None
+                }
+                ended = signals.next() => Some(ended),
+                () = &mut deadline, if config.duration.is_some() => Some(Ended::Duration),
+                () = command_ended(profiled.as_deref_mut()), if profiled.is_some() => Some(Ended::Command),
+            };
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+            let horizon = MonotonicNanos(self.clock.monotonic().0.saturating_sub(IN_FLIGHT_NANOS));
+            self.round(horizon);
+            live.update(self.progress(), console);
+        }
+    }
+
+    /// Stops the ticks and takes what is still in the rings.
+    pub(super) fn finish(mut self) -> Recording {
+        let duration = self.clock.since(self.started);
+        self.sampler.detach();
+        self.round(MonotonicNanos(u64::MAX));
+        let mut counts = self.counts;
+        for &outcome in Outcome::ALL {
+            counts.add(outcome, self.sampler.counter(outcome).unwrap_or(0));
+        }
+        counts.merge(self.processes.counts());
+        counts.merge(self.window.counts());
+        Recording {
+            processes: self.processes,
+            window: self.window,
+            counts,
+            event: self.event,
+            started: self.started,
+            duration,
+        }
+    }
+
+    fn round(&mut self, horizon: MonotonicNanos) {
+        let (merge, stacks) = (&mut self.merge, &mut self.stacks);
+        // Samples first: see merge.rs.
+        self.ring.get_mut().drain(&mut self.counts, |event| match event {
+            RingEvent::Sample(sample) => merge.sample(sample),
+            RingEvent::Stack(stack) => stacks.define(stack),
+        });
+        self.side_band.drain(|event| merge.event(event));
+        let mut merge = std::mem::take(&mut self.merge);
+        merge.release(horizon, |happening| match happening {
+            Happening::Process(event) => {
+                if let Some(ended) = self.processes.apply(event) {
+                    self.sampler.remove_target(ended.0);
+                }
+            }
+            Happening::Sample(sample) => self.sample(&sample),
+        });
+        self.merge = merge;
+    }
+
+    fn sample(&mut self, sample: &RawSample) {
+        if !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own) {
+            return; // the command is still us
+        }
+        let sampler = &mut self.sampler;
+        self.window.take(sample, &mut self.stacks, &mut self.processes, |hash| {
+            // If the slot cannot be cleared the stack stays unknown, which the window has counted.
+            let _counted = sampler.ask_again(hash.0);
+        });
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            elapsed: self.clock.since(self.started),
+            samples: self.window.samples(),
+            lost: self.sampler.counter(Outcome::SampleRingFull).unwrap_or(0),
+            processes: self.processes.sampled_processes().len(),
+        }
+    }
+}
+
+/// Ends with the command.
+async fn command_ended(profiled: Option<&mut Profiled>) {
+    if let Some(profiled) = profiled {
+        profiled.ended().await;
+    }
+}
+
+/// The signals that end a capture early. Once made, none of them ends the process itself.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RecordError> {
+        let listen = |kind| signal(kind).map_err(|source| RecordError::System { what: "listen for signals", source });
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Ended {
+        tokio::select! {
+            _ = self.interrupt.recv() => Ended::Interrupted,
+            _ = self.terminate.recv() => Ended::Terminated,
+            _ = self.hang_up.recv() => Ended::Terminated,
+        }
+    }
+}
+
+fn sampler_config(
+    config: &Config,
+    host: &Host,
+    own: u32,
+    warnings: &mut Vec<String>,
+) -> Result<SamplerConfig, RecordError> {
+    let follow = config.children || !config.command.is_empty();
+    let task = match task_offsets(&host.sys) {
+        Ok(task) => task,
+        Err(source) if follow => {
+            return Err(RecordError::NeedsBtf { what: "following child processes", source });
+        }
+        Err(source) => {
+            warnings.push(format!("{source}; kernel threads and reused pids cannot be told apart"));
+            TaskOffsets::default()
+        }
+    };
+    let mut flags = 0;
+    if !config.pids.is_empty() || !config.command.is_empty() {
+        flags |= FILTER_TARGETS;
+    }
+    if follow {
+        flags |= FOLLOW_CHILDREN;
+    }
+    let excluded_tgid = if config.include_self { 0 } else { own };
+    Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes(host) / 2, task })
+}
+
+/// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a
+/// new stack each.
+fn ring_bytes(_host: &Host) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let bytes = (cpus * (64 << 10)).next_power_of_two().clamp(1 << 20, 16 << 20);
+    u32::try_from(bytes).unwrap_or(1 << 20)
+}
+
+/// Raises the limit of open files as far as it goes; how many of them files to be named may take.
+fn open_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
+    if limit.current.is_some_and(|current| current < wanted) {
+        // If it cannot be raised, fewer files stay open.
+        let _kept = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    let open_max = getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX).saturating_sub(OTHER_FILES);
+    usize::try_from(open_max).unwrap_or(0).max(16)
+}

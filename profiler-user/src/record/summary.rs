@@ -1,0 +1,192 @@
+//! A finished capture → the tables on stderr: where the time went, how complete the stacks are, where the
+//! files are, what to type next.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+
+use super::config::Config;
+use super::finish::Finished;
+use super::live::say;
+use crate::aggregate::completeness::Completeness;
+use crate::aggregate::profile::{Location, Profile, Space};
+use crate::collect::loss::Counts;
+use crate::deliver::file::{Format, OutputReport};
+
+/// Rows of each table.
+const ROWS: usize = 10;
+/// Of a function's name; longer ones are cut in the middle of nowhere by every terminal anyway.
+const NAME_CHARS: usize = 56;
+
+/// Prints all of it.
+pub(super) fn print(console: &mut impl Write, finished: &Finished, config: &Config) {
+    let profile = &finished.profile;
+    say(console, &headline(profile, config));
+    if !profile.samples.is_empty() {
+        say(console, "");
+        functions(profile).iter().for_each(|line| say(console, line));
+        say(console, "");
+        processes(profile).iter().for_each(|line| say(console, line));
+        say(console, "");
+        completeness(&finished.completeness).iter().for_each(|line| say(console, line));
+    }
+    losses(&finished.counts).iter().for_each(|line| say(console, line));
+    say(console, "");
+    files(&finished.reports).iter().for_each(|line| say(console, line));
+}
+
+fn headline(profile: &Profile, config: &Config) -> String {
+    let samples: u64 = profile.samples.iter().map(|sample| sample.count).sum();
+    let seconds = profile.duration.as_secs_f64();
+    let busy = samples as f64 / f64::from(config.rate.get());
+    if samples == 0 {
+        return format!("no samples in {seconds:.1} s: nothing that was asked for used the CPU");
+    }
+    format!("{samples} samples in {seconds:.1} s: {busy:.2} s of CPU time")
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:5.1} %", if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 })
+}
+
+/// Functions by the time spent in themselves; "total" counts their callees too.
+fn functions(profile: &Profile) -> Vec<String> {
+    let mut own: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut total: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut whole = 0;
+    let locations = |stack: u32| profile.stacks.get(stack as usize).into_iter().flatten();
+    for sample in &profile.samples {
+        whole += sample.weight;
+        let functions = locations(sample.stack)
+            .filter_map(|&id| profile.locations.get(id as usize))
+            .filter(|location| location.space != Space::Marker)
+            .flat_map(|location| location.lines.iter().map(|line| line.function));
+        let mut seen = HashSet::new();
+        for (depth, function) in functions.enumerate() {
+            if depth == 0 {
+                *own.entry(function).or_default() += sample.weight;
+            }
+            if seen.insert(function) {
+                *total.entry(function).or_default() += sample.weight;
+            }
+        }
+    }
+    let modules = modules(profile);
+    let mut rows: Vec<(u32, u64)> = own.into_iter().collect();
+    rows.sort_by_key(|&(function, weight)| (std::cmp::Reverse(weight), function));
+    let mut lines = vec!["   self    total  function".to_owned()];
+    lines.extend(rows.into_iter().take(ROWS).filter_map(|(id, weight)| {
+        let function = profile.functions.get(id as usize)?;
+        let module = modules.get(&id).map_or("", String::as_str);
+        let name = shortened(&function.name);
+        let total = total.get(&id).copied().unwrap_or(0);
+        Some(format!("{}  {}  {name}  {module}", percent(weight, whole), percent(total, whole)))
+    }));
+    lines
+}
+
+/// The file that each function was first seen in.
+fn modules(profile: &Profile) -> BTreeMap<u32, String> {
+    let mut modules = BTreeMap::new();
+    let module = |location: &Location| {
+        let mapping = profile.mappings.get(location.mapping? as usize)?;
+        let name = mapping.path.rsplit('/').next().unwrap_or(&mapping.path);
+        Some(if location.space == Space::Kernel { "[kernel]".to_owned() } else { name.to_owned() })
+    };
+    for location in &profile.locations {
+        let Some(module) = module(location) else { continue };
+        for line in &location.lines {
+            modules.entry(line.function).or_insert_with(|| module.clone());
+        }
+    }
+    modules
+}
+
+fn processes(profile: &Profile) -> Vec<String> {
+    let mut by_name: BTreeMap<&str, (u64, u64, HashSet<u32>)> = BTreeMap::new();
+    let mut whole = 0;
+    for sample in &profile.samples {
+        let process = profile
+            .threads
+            .get(sample.thread as usize)
+            .and_then(|thread| profile.processes.get(thread.process as usize));
+        let Some(process) = process else { continue };
+        whole += sample.weight;
+        let row = by_name.entry(&process.executable_name).or_default();
+        row.0 += sample.weight;
+        row.1 += sample.count;
+        row.2.insert(process.pid);
+    }
+    let mut rows: Vec<_> = by_name.into_iter().collect();
+    rows.sort_by_key(|&(name, (weight, ..))| (std::cmp::Reverse(weight), name));
+    let mut lines = vec!["  share  samples  process".to_owned()];
+    lines.extend(rows.into_iter().take(ROWS).map(|(name, (weight, count, pids))| {
+        let who = match pids.iter().next() {
+            Some(pid) if pids.len() == 1 => format!("pid {pid}"),
+            _ => format!("{} processes", pids.len()),
+        };
+        format!("{}  {count:7}  {}  {who}", percent(weight, whole), shortened(name))
+    }));
+    lines
+}
+
+fn completeness(completeness: &Completeness) -> Vec<String> {
+    let overall = &completeness.overall;
+    let mut lines = vec![format!(
+        "{:.1} % of the stacks reach their root.",
+        overall.complete_share() * 100.0
+    )];
+    for (name, share) in completeness.worst().into_iter().take(3) {
+        let reason = share.main_reason().map_or("", |reason| reason.words());
+        lines.push(format!("  {name}: {:.1} %; in the others {reason}", share.complete_share() * 100.0));
+    }
+    if lines.len() > 1 {
+        lines.push("  Programs built with -fno-omit-frame-pointer have whole stacks.".to_owned());
+    }
+    lines
+}
+
+fn losses(counts: &Counts) -> Vec<String> {
+    counts.losses().map(|(cause, count)| format!("{count} {}", cause.words())).collect()
+}
+
+fn files(reports: &[OutputReport]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for report in reports {
+        match &report.result {
+            Ok(bytes) => {
+                let next = next_command(report.target.format, &report.target.to_string());
+                lines.push(format!("wrote {} ({}){next}", report.target, size(*bytes)));
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
+                lines.push(format!("error: {error}{cause}"));
+            }
+        }
+    }
+    lines
+}
+
+/// How to look at a file.
+fn next_command(format: Format, path: &str) -> String {
+    match format {
+        Format::Pprof => format!("; look at it with: go tool pprof -http=: {path}"),
+        Format::Folded => format!("; the heaviest stacks: sort -t' ' -k2 -rn {path} | head").replace("-t' ' -k2 -rn", "-k2 -rn -t' '"),
+        Format::Svg => "; open it in a web browser".to_owned(),
+        Format::Firefox => "; drop it on profiler.firefox.com".to_owned(),
+        Format::Speedscope => "; drop it on www.speedscope.app".to_owned(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    let mut chars = name.chars();
+    let head: String = chars.by_ref().take(NAME_CHARS).collect();
+    if chars.next().is_some() { format!("{}…", head.chars().take(NAME_CHARS - 1).collect::<String>()) } else { head }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong between the object file and a ticking CPU.
+
+use std::io;
+
+/// Loading or attaching failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// The object does not parse, or the kernel refuses one of its maps.
+    #[error("the kernel did not take the sampling program: {}", chain(source))]
+    Load {
+        /// What aya says.
+        source: Box<aya::EbpfError>,
+    },
+    /// The verifier or a security module refuses a program.
+    #[error("the kernel refused program `{program}`: {}", refusal(source))]
+    Refused {
+        /// Name of the program in the object.
+        program: &'static str,
+        /// What aya says, the verifier's log included.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks a program or map, or one has another type: the build is broken.
+    #[error("the embedded object has no usable `{name}`: this build of flamekeeper is broken, please report it")]
+    Missing {
+        /// Name in the object.
+        name: &'static str,
+    },
+    /// A map operation failed.
+    #[error("map `{map}`: {source}")]
+    Map {
+        /// Name in the object.
+        map: &'static str,
+        /// What aya says.
+        source: aya::maps::MapError,
+    },
+    /// perf_event_open or the attachment failed on a CPU.
+    #[error("could not sample on CPU {cpu}: {}", chain(source))]
+    Attach {
+        /// The CPU.
+        cpu: u32,
+        /// What aya says.
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The host has no counter for the event.
+    #[error("this host has no hardware cycle counter (usual in virtual machines); leave out `--event cycles` to sample by cpu-clock")]
+    NoHardwareCycles,
+    /// The list of online CPUs is unreadable.
+    #[error("read the list of online CPUs ({file}): {source}")]
+    OnlineCpus {
+        /// File in /sys.
+        file: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// No CPU could be sampled.
+    #[error("no CPU is online to sample on")]
+    NoCpu,
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The verifier explains itself at the end of its log; the rest would fill screens.
+fn refusal(error: &aya::programs::ProgramError) -> String {
+    match error {
+        aya::programs::ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let tail = lines.get(lines.len().saturating_sub(6)..).unwrap_or_default();
+            if tail.is_empty() { io_error.to_string() } else { format!("{io_error}; the verifier's last words:\n  {}", tail.join("\n  ")) }
+        }
+        other => chain(other),
+    }
+}

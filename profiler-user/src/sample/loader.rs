@@ -1,0 +1,111 @@
+//! The embedded object → programs and maps in the kernel.
+//!
+//! Everything the kernel half needs to know is set before load ([`SamplerConfig`] is a read-only global,
+//! so the verifier prunes what is off). Nothing is pinned: when the process ends, however it ends, the
+//! kernel removes programs, maps and attachments.
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{PerfEvent, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use profiler_common::abi::{FOLLOW_CHILDREN, SamplerConfig, Target, known_stack_slot};
+use profiler_common::outcome::Outcome;
+
+use super::SampleError;
+use super::attach::Attachment;
+
+/// The kernel half for the architecture we were built for; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "x86_64")]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../profiler-ebpf/prebuilt/flamekeeper-x86_64.o"
+));
+/// The kernel half for the architecture we were built for; `cargo xtask ebpf` makes it.
+#[cfg(target_arch = "aarch64")]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../profiler-ebpf/prebuilt/flamekeeper-aarch64.o"
+));
+
+/// The kernel half, loaded.
+pub struct Sampler {
+    ebpf: Ebpf,
+    counters: PerCpuArray<MapData, u64>,
+    known_stacks: Array<MapData, u64>,
+    targets: HashMap<MapData, u32, Target>,
+    pub(super) attachments: Vec<Attachment>,
+}
+
+impl Sampler {
+    /// Loads the programs; nothing ticks yet. Also gives the ring that they will write to.
+    ///
+    /// `ring_bytes` must be a power of two and a multiple of the page size.
+    pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<(Self, RingBuf<MapData>), SampleError> {
+        let mut ebpf = EbpfLoader::new()
+            .btf(None) // no relocations against the kernel's types; parsing them would cost 20 ms
+            .override_global("CONFIG", config, true)
+            .map_max_entries("EVENTS", ring_bytes)
+            .load(OBJECT)
+            .map_err(|source| SampleError::Load { source: Box::new(source) })?;
+        let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(wrong("EVENTS"))?;
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?;
+        let known_stacks = Array::try_from(take(&mut ebpf, "KNOWN_STACKS")?).map_err(wrong("KNOWN_STACKS"))?;
+        let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?;
+        let mut sampler = Self { ebpf, counters, known_stacks, targets, attachments: Vec::new() };
+        sampler
+            .tick_program()?
+            .load()
+            .map_err(|source| SampleError::Refused { program: "on_tick", source: Box::new(source) })?;
+        if config.flags & FOLLOW_CHILDREN != 0 {
+            sampler.follow_forks()?;
+        }
+        Ok((sampler, ring))
+    }
+
+    pub(super) fn tick_program(&mut self) -> Result<&mut PerfEvent, SampleError> {
+        let missing = SampleError::Missing { name: "on_tick" };
+        match self.ebpf.program_mut("on_tick").map(TryInto::try_into) {
+            Some(Ok(program)) => Ok(program),
+            _ => Err(missing),
+        }
+    }
+
+    fn follow_forks(&mut self) -> Result<(), SampleError> {
+        let refused = |source| SampleError::Refused { program: "on_fork", source: Box::new(source) };
+        let program: &mut RawTracePoint = match self.ebpf.program_mut("on_fork").map(TryInto::try_into) {
+            Some(Ok(program)) => program,
+            _ => return Err(SampleError::Missing { name: "on_fork" }),
+        };
+        program.load().map_err(refused)?;
+        program.attach("sched_process_fork").map_err(refused)?;
+        Ok(())
+    }
+
+    /// Lets the filter take a process, or only its children.
+    pub fn add_target(&mut self, tgid: u32, target: Target) -> Result<(), SampleError> {
+        self.targets.insert(tgid, target, 0).map_err(wrong("TARGETS"))
+    }
+
+    /// Forgets a process that has ended. That it was not there is not an error.
+    pub fn remove_target(&mut self, tgid: u32) {
+        let _absent = self.targets.remove(&tgid);
+    }
+
+    /// Asks the kernel half to define a stack again.
+    pub fn ask_again(&mut self, stack_hash: u64) -> Result<(), SampleError> {
+        self.known_stacks.set(known_stack_slot(stack_hash), 0, 0).map_err(wrong("KNOWN_STACKS"))
+    }
+
+    /// The kernel half's count of one outcome, summed over CPUs.
+    pub fn counter(&self, outcome: Outcome) -> Result<u64, SampleError> {
+        let per_cpu = self.counters.get(&u32::from(outcome.number()), 0).map_err(wrong("COUNTERS"))?;
+        Ok(per_cpu.iter().sum())
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, SampleError> {
+    ebpf.take_map(name).ok_or(SampleError::Missing { name })
+}
+
+fn wrong(map: &'static str) -> impl Fn(aya::maps::MapError) -> SampleError {
+    move |source| SampleError::Map { map, source }
+}
