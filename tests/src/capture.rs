@@ -139,9 +139,9 @@ pub struct RunningCapture {
 }
 
 impl RunningCapture {
-    /// Waits until it samples: until its first word on stderr, which it says when everything is attached.
+    /// Waits until it samples, which it says on stderr when everything is attached.
     pub fn samples(&self) -> Result<()> {
-        self.running.stderr_line(|line| !line.is_empty(), ENDS_WITHIN).map(drop)
+        self.running.stderr_line(|line| line.starts_with("sampling "), ENDS_WITHIN).map(drop)
     }
 
     /// Waits for its end.
@@ -150,10 +150,9 @@ impl RunningCapture {
         let pid = running.pid();
         let (status, stdout, stderr) = running.finish(ENDS_WITHIN)?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        ensure!(
-            !stderr.contains("panicked at") && !stderr.contains("RUST_BACKTRACE"),
-            "a panic was seen:\n{stderr}"
-        );
+        for panic in ["panicked at", "RUST_BACKTRACE", "this is a bug in flamekeeper"] {
+            ensure!(!stderr.contains(panic), "a panic was seen:\n{stderr}");
+        }
         Ok(Captured { code: status.code(), signal: status.signal(), stdout, stderr, pid, folder })
     }
 }

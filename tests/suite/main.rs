@@ -12,5 +12,6 @@ mod naming;
 mod outputs;
 mod privileges;
 mod processes;
+mod second_opinion;
 mod traces;
 mod usage;

@@ -53,7 +53,7 @@ fn an_unknown_option_or_subcommand_is_refused() -> Result<()> {
 #[test]
 fn a_duration_without_sense_is_refused() -> Result<()> {
     refused(&["record", "-d", "soon", "-o", "p.folded"], &["soon"])?;
-    refused(&["record", "-d", "0s", "-o", "p.folded"], &["0s"])
+    refused(&["record", "-d", "0s", "-o", "p.folded"], &["--duration"])
 }
 
 #[test]
