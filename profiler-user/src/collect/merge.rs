@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn events_come_before_samples_of_the_same_time() {
         let mut merge = Merge::default();
-        [30, 10, 20].map(|at| merge.sample(sample(at)));
-        [25, 20, 5].map(|at| merge.event(event(at)));
+        [30, 10, 20].into_iter().for_each(|at| merge.sample(sample(at)));
+        [25, 20, 5].into_iter().for_each(|at| merge.event(event(at)));
         assert_eq!(order(&mut merge, 100), ["e5", "s10", "e20", "s20", "e25", "s30"]);
     }
 

@@ -48,6 +48,15 @@ pub fn scan(proc: &ProcFs, tgid: Tgid) -> Option<ScannedProcess> {
     Some(ScannedProcess { start_time, executable_name, threads: threads(proc, tgid), mappings })
 }
 
+/// All processes that run now, by ascending id.
+pub fn running(proc: &ProcFs) -> Vec<Tgid> {
+    let Ok(folder) = std::fs::read_dir(proc.path("")) else { return Vec::new() };
+    let pids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut pids: Vec<Tgid> = pids.map(Tgid).collect();
+    pids.sort_unstable();
+    pids
+}
+
 /// The name of a file for people: without its folder, and without the kernel's note that it was deleted.
 pub fn file_name(path: &OsStr) -> Arc<str> {
     let bytes = path.as_bytes();

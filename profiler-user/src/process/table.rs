@@ -3,7 +3,8 @@
 //! An event changes a [`Live`] process. A sample makes it a *sampled* one, with an id that outlives the
 //! process. Processes older than our events are read from `/proc` when their first sample comes.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use profiler_common::address::{CodeAddr, FileOffset, KernelAddr, RuntimeAddr};
@@ -97,18 +98,25 @@ pub struct ProcessTable {
     thread_ids: HashMap<(ProcessId, Tid), ThreadId>,
     next_generation: u64,
     roots_left: usize,
+    /// Processes that are older than our events and were not read yet.
+    unread: Vec<Tgid>,
+    /// In order of time.
+    ended: VecDeque<(MonotonicNanos, Tgid)>,
     counts: Counts,
 }
 
 /// Processes whose root folder is kept open for the names of code made at run time.
 const ROOTS_MAX: usize = 1024;
+/// Freeing a large memory takes some tenths of a second.
+const EXIT_NANOS_MAX: u64 = 2_000_000_000;
 /// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
 const START_TIME_SLACK_NANOS: u64 = 20_000_000;
 
 impl ProcessTable {
-    /// An empty table over a host.
+    /// A table over a host. Make it after process events have begun, so that no process is missed.
     pub fn new(proc: ProcFs, open_files_max: usize) -> Self {
         Self {
+            unread: scan::running(&proc),
             proc,
             live: HashMap::new(),
             files: FileTable::new(open_files_max),
@@ -117,6 +125,7 @@ impl ProcessTable {
             thread_ids: HashMap::new(),
             next_generation: 1,
             roots_left: ROOTS_MAX,
+            ended: VecDeque::new(),
             counts: Counts::default(),
         }
     }
@@ -141,8 +150,8 @@ impl ProcessTable {
         &self.counts
     }
 
-    /// Takes one process event. Gives the process that ended with it, if one did.
-    pub fn apply(&mut self, event: ProcessEvent) -> Option<Tgid> {
+    /// Takes one process event.
+    pub fn apply(&mut self, event: ProcessEvent) {
         let at = event.at;
         match event.change {
             ProcessChange::Fork { child, parent } => self.fork(child, parent, at),
@@ -166,10 +175,23 @@ impl ProcessTable {
                     live.mappings_generation = next(&mut self.next_generation);
                 }
             }
-            ProcessChange::ThreadExit { tgid, tid } => return self.thread_exit(tgid, tid, at),
+            ProcessChange::ThreadExit { tgid, tid } => self.thread_exit(tgid, tid, at),
             ProcessChange::Lost(records) => self.events_lost(records),
         }
-        None
+    }
+
+    /// Reads about some of the processes that are older than our events, so that they are known even if
+    /// their first sample comes with their end. Gives whether any are left.
+    pub fn read_older(&mut self, processes_max: usize) -> bool {
+        let first = self.unread.len().saturating_sub(processes_max);
+        for tgid in self.unread.drain(first..) {
+            if let Entry::Vacant(entry) = self.live.entry(tgid)
+                && let Some(found) = scan::scan(&self.proc, tgid)
+            {
+                entry.insert(Live::scanned(found, next(&mut self.next_generation)));
+            }
+        }
+        !self.unread.is_empty()
     }
 
     /// Whether a process was forked by another and still runs its program.
@@ -220,15 +242,28 @@ impl ProcessTable {
         }
     }
 
-    fn thread_exit(&mut self, tgid: Tgid, tid: Tid, at: MonotonicNanos) -> Option<Tgid> {
-        let live = self.live.get_mut(&tgid)?;
+    fn thread_exit(&mut self, tgid: Tgid, tid: Tid, at: MonotonicNanos) {
+        let Some(live) = self.live.get_mut(&tgid) else { return };
         live.threads.remove(&tid);
-        if !live.threads.is_empty() {
-            return None;
+        if live.threads.is_empty() {
+            self.end_sampled(tgid, at);
+            self.ended.push_back((at, tgid));
         }
-        self.end_sampled(tgid, at);
-        self.live.remove(&tgid);
-        Some(tgid)
+    }
+
+    /// Forgets processes that ended a while ago, and calls `forgotten` for each. Not at once: the kernel
+    /// reports the end in the middle of the exit, and goes on using CPU time for it.
+    pub fn forget_ended(&mut self, now: MonotonicNanos, mut forgotten: impl FnMut(Tgid)) {
+        while let Some(&(at, tgid)) = self.ended.front()
+            && now.0.saturating_sub(at.0) > EXIT_NANOS_MAX
+        {
+            self.ended.pop_front();
+            // Its id may belong to a new process by now.
+            if self.live.get(&tgid).is_some_and(|live| live.threads.is_empty()) {
+                self.live.remove(&tgid);
+                forgotten(tgid);
+            }
+        }
     }
 
     /// The table may now be wrong about any process: each is read again when its next sample comes.
@@ -295,16 +330,11 @@ impl ProcessTable {
         let generation = next(&mut self.next_generation);
         let before = self.live.remove(&tgid).filter(|_| !is_stale);
         let live = Live {
-            start_time: found.start_time,
-            executable_name: found.executable_name,
-            threads: found.threads,
-            mappings: Arc::new(found.mappings),
-            is_known: true,
             started: before.as_ref().and_then(|live| live.started),
             parent: before.as_ref().and_then(|live| live.parent),
             has_executed: before.as_ref().is_some_and(|live| live.has_executed),
             sampled_as: before.and_then(|live| live.sampled_as),
-            ..Live::unknown(generation)
+            ..Live::scanned(found, generation)
         };
         self.live.insert(tgid, live);
     }
@@ -384,6 +414,17 @@ impl ProcessTable {
 }
 
 impl Live {
+    fn scanned(found: ScannedProcess, mappings_generation: u64) -> Self {
+        Self {
+            start_time: found.start_time,
+            executable_name: found.executable_name,
+            threads: found.threads,
+            mappings: Arc::new(found.mappings),
+            is_known: true,
+            ..Self::unknown(mappings_generation)
+        }
+    }
+
     fn unknown(mappings_generation: u64) -> Self {
         Self {
             start_time: 0,

@@ -37,6 +37,8 @@ use crate::sample::{Sampler, TickSource};
 const ROUND: Duration = Duration::from_millis(100);
 /// A sample is in the ring at most this long after the time it carries.
 const IN_FLIGHT_NANOS: u64 = 1_000_000;
+/// Processes that a round reads about ahead of their first sample: 50 are some 4 ms.
+const READ_AHEAD: usize = 50;
 /// Definitions kept; twice what the kernel half can know of.
 const STACKS_MAX: usize = 1 << 17;
 /// Files kept open for naming, if the process may open as many.
@@ -160,6 +162,7 @@ impl Session {
             }
             let horizon = MonotonicNanos(self.clock.monotonic().0.saturating_sub(IN_FLIGHT_NANOS));
             self.round(horizon);
+            self.processes.read_older(READ_AHEAD);
             live.update(self.progress(), console);
         }
     }
@@ -195,14 +198,12 @@ impl Session {
         self.side_band.drain(|event| merge.event(event));
         let mut merge = std::mem::take(&mut self.merge);
         merge.release(horizon, |happening| match happening {
-            Happening::Process(event) => {
-                if let Some(ended) = self.processes.apply(event) {
-                    self.sampler.remove_target(ended.0);
-                }
-            }
+            Happening::Process(event) => self.processes.apply(event),
             Happening::Sample(sample) => self.sample(&sample),
         });
         self.merge = merge;
+        let sampler = &mut self.sampler;
+        self.processes.forget_ended(self.clock.monotonic(), |ended| sampler.remove_target(ended.0));
     }
 
     fn sample(&mut self, sample: &RawSample) {
