@@ -25,6 +25,7 @@ pub struct Capture {
     program: PathBuf,
     args: Vec<OsString>,
     command: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     folder: TempDir,
 }
 
@@ -39,6 +40,7 @@ impl Capture {
             program: places::flamekeeper()?,
             args: args.into_iter().map(Into::into).collect(),
             command: Vec::new(),
+            environment: Vec::new(),
             folder,
         })
     }
@@ -68,6 +70,12 @@ impl Capture {
     /// The same with a command to profile.
     pub fn command(mut self, workload: &Workload) -> Self {
         self.command = workload.words();
+        self
+    }
+
+    /// The same with a variable in its environment, which else has none that begins with `FLAMEKEEPER_`.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
@@ -109,7 +117,7 @@ impl Capture {
 
     /// Starts it.
     pub fn start(self) -> Result<RunningCapture> {
-        let Self { wrapper, program, mut args, command, folder } = self;
+        let Self { wrapper, program, mut args, command, environment, folder } = self;
         if !command.is_empty() {
             args.push("--".into());
             args.extend(command);
@@ -121,6 +129,7 @@ impl Capture {
                     command.env_remove(name);
                 }
             }
+            command.envs(environment);
             command.current_dir(folder.path()).env("TMPDIR", folder.path().join("temporary"));
         })?;
         Ok(RunningCapture { running, folder })
@@ -153,6 +162,8 @@ impl RunningCapture {
         for panic in ["panicked at", "RUST_BACKTRACE", "this is a bug in flamekeeper"] {
             ensure!(!stderr.contains(panic), "a panic was seen:\n{stderr}");
         }
+        // None of this is a terminal, so nothing is redrawn or coloured.
+        ensure!(!stderr.contains(['\x1b', '\r']), "control characters on stderr: {stderr:?}");
         Ok(Captured { code: status.code(), signal: status.signal(), stdout, stderr, pid, folder })
     }
 }

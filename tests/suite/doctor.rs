@@ -1,7 +1,7 @@
 //! `flamekeeper doctor`: its verdict, in words and in JSON.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Capture, Captured, machine_or_skip};
+use profiler_tests::{Capture, Captured, Workload, machine_or_skip};
 use serde_json::Value;
 
 /// The exit code that the worst state in the JSON form calls for.
@@ -83,5 +83,27 @@ fn nobody_cannot_profile_and_learns_why() -> Result<()> {
         titles_and_states(&json(&as_json)?)?.iter().any(|(_, state)| state == "missing"),
         "nothing is missing"
     );
+    Ok(())
+}
+
+#[test]
+fn cycles_are_counted_where_doctor_says_so_and_refused_elsewhere() -> Result<()> {
+    let machine = machine_or_skip!();
+    let as_json = Capture::plain(["doctor", "--json"])?.run()?;
+    let checks = json(&as_json)?;
+    let checks = checks["checks"].as_array().context("no checks")?;
+    let counters =
+        checks.iter().find(|check| check["title"].as_str().is_some_and(|title| title.contains("counter")));
+    let has_cycles = counters.context("no check of hardware counters")?["state"] == "ok";
+    let burn = Workload::build("c_frame_pointers")?.args(["500"]);
+    let capture = Capture::record(&machine)?.args(["--event", "cycles", "-F", "499"]).output("p.pb.gz");
+    let captured = capture.command(&burn).run()?;
+    if has_cycles {
+        let pprof = captured.expect_code(0)?.pprof("p.pb.gz")?;
+        ensure!(pprof.sample_types.iter().any(|(name, _)| name == "cycles"), "{:?}", pprof.sample_types);
+        return pprof.stacks().of("c_frame_pointers").ensure_share(&["main", "burn_seventy"], 0.7);
+    }
+    let captured = captured.expect_code(125)?.expect_words(&["cycles", "cpu-clock"])?;
+    ensure!(captured.stdout.is_empty(), "the command ran: {}", captured.stdout_text());
     Ok(())
 }

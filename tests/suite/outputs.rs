@@ -1,7 +1,7 @@
 //! Where a profile goes: names, stdout, several files, and folders that cannot take them.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Capture, Captured, Machine, Pprof, Stacks, Workload, machine_or_skip};
+use profiler_tests::{Capture, Captured, Machine, Pprof, Stacks, Workload, machine_or_skip, tool_or_skip};
 
 /// `record -F 499 -- c_frame_pointers 400`
 fn record(machine: &Machine) -> Result<Capture> {
@@ -166,5 +166,36 @@ fn an_older_profile_survives_until_the_new_one_is_whole() -> Result<()> {
     let stacks = captured.folded("p.folded")?;
     ensure!(!stacks.processes().contains(&"older") && stacks.total() >= 150, "{stacks}");
     ensure!(captured.files()? == ["p.folded"], "{:?}", captured.files()?);
+    Ok(())
+}
+
+#[test]
+fn on_a_terminal_the_progress_is_redrawn() -> Result<()> {
+    tool_or_skip!("script");
+    let machine = machine_or_skip!();
+    // script gives the command a terminal and copies what is drawn on it to its own stdout.
+    let terminal = ["sh", "-c", "exec script --quiet --return --command \"$*\" /dev/null", "sh"];
+    let capture = Capture::record(&machine)?.args(["-d", "2s"]).output("p.folded").under(terminal);
+    let captured = capture.run()?.expect_code(0)?;
+    let drawn = captured.stdout_text();
+    ensure!(drawn.contains('\x1b') && drawn.contains("samples"), "nothing was redrawn: {drawn:?}");
+    ensure!(captured.folded("p.folded")?.total() > 0, "no samples");
+    Ok(())
+}
+
+#[test]
+fn an_output_of_the_environment_is_used() -> Result<()> {
+    let machine = machine_or_skip!();
+    let captured = record(&machine)?.env("FLAMEKEEPER_OUTPUT", "named.folded").run()?.expect_code(0)?;
+    ensure!(captured.files()? == ["named.folded"], "{:?}", captured.files()?);
+    Ok(())
+}
+
+#[test]
+fn a_failed_output_is_not_hidden_by_a_commands_success() -> Result<()> {
+    let machine = machine_or_skip!();
+    let capture = record(&machine)?.args(["--format", "folded"]).output("/dev/full").output("kept.folded");
+    let captured = capture.run()?.expect_code(125)?.expect_words(&["/dev/full"])?;
+    ensure!(captured.folded("kept.folded")?.of("c_frame_pointers").total() >= 150, "too few samples");
     Ok(())
 }

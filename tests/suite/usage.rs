@@ -22,6 +22,16 @@ fn a_rate_beyond_reason_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_rate_of_the_environment_counts_and_yields_to_the_option() -> Result<()> {
+    let plain = || Capture::plain(["record", "-d", "1s", "-o", "profile.doc"]);
+    plain()?.env("FLAMEKEEPER_RATE", "0").run()?.expect_code(64)?.expect_words(&["--rate 0"])?;
+    let both = plain()?.args(["-F", "99"]).env("FLAMEKEEPER_RATE", "0").run()?.expect_code(64)?;
+    ensure!(both.lines_with("--rate").is_empty(), "{}", both.stderr);
+    both.expect_words(&["profile.doc"])?;
+    Ok(())
+}
+
+#[test]
 fn a_rate_above_the_kernels_limit_is_refused() -> Result<()> {
     let machine = machine_or_skip!();
     // The limit of the whole machine stays as it is: this run alone sees another file in its place.
