@@ -85,6 +85,12 @@ outcomes! {
     FileUnopenable = 324, "file_unopenable", "mapped files could not be opened";
     /// Samples of processes that ended before anything about them was known.
     ProcessUnknown = 325, "process_unknown", "samples are of processes that ended unseen";
+    /// Files that were open and could not be read for names.
+    FileUnreadable = 326, "file_unreadable", "files could not be read for names";
+    /// Files whose debug information is damaged or too large; their symbols are used.
+    DebugInfoUnusable = 327, "debug_info_unusable", "files have debug information that cannot be used";
+    /// The kernel does not show its symbols (kernel.kptr_restrict, CAP_SYSLOG).
+    KernelNamesHidden = 328, "kernel_names_hidden", "time the kernel's names were hidden (kernel.kptr_restrict, CAP_SYSLOG)";
 }
 
 impl Outcome {

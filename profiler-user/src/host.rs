@@ -30,6 +30,11 @@ impl ProcFs {
         self.root.join(entry)
     }
 
+    /// Opens an entry.
+    pub fn open_entry(&self, entry: impl AsRef<Path>) -> io::Result<File> {
+        File::open(self.path(entry))
+    }
+
     /// Path of an entry of one process.
     pub fn process_path(&self, pid: u32, entry: &str) -> PathBuf {
         let mut path = self.root.join(pid.to_string());

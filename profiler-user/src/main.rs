@@ -8,7 +8,7 @@ use profiler_user::cli::{Cli, Command, DoctorArgs, RecordArgs};
 use profiler_user::doctor;
 use profiler_user::host::Host;
 use profiler_user::record::{self, Config, Recorded, Terminals};
-use profiler_user::symbolize::truncation_guard;
+use profiler_user::symbolize::dwarf;
 
 /// EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == dwarf::READER_ARGUMENT) {
+        return dwarf::serve();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -46,7 +49,6 @@ fn run_record(args: RecordArgs) -> ExitCode {
     let host = Host::new();
     let with_command = !args.command.is_empty();
     let terminals = Terminals { stdout: stdout().is_terminal(), stderr: stderr().is_terminal() };
-    truncation_guard::install();
     let recorded = Config::new(args, terminals, &host.proc).map_err(Into::into).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| record::RecordError::System { what: "start", source })?;

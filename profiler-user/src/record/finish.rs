@@ -30,7 +30,7 @@ pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &
     let named = name_places(window.places(), &processes, host);
     counts.merge(&named.counts);
     let capture = Capture { host: host.name.as_str().into(), started, duration, event };
-    let built = build(&window, &processes, &named.names, &capture, &host.clock);
+    let built = build(&window, &processes, &named.by_place, &capture, &host.clock);
     let mut profile = built.profile;
     profile.comments = comments(&built.completeness, &counts, config);
     let reports = write_all(&profile, plan);

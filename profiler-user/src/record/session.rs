@@ -99,7 +99,7 @@ impl Session {
         }
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
         let ring = SampleRing::new(ring);
-        let ring = AsyncFd::new(ring).map_err(|source| RecordError::System { what: "watch the ring", source })?;
+        let ring = ring.watched().map_err(|source| RecordError::System { what: "watch the ring", source })?;
         Ok(Self {
             clock: host.clock,
             own: Tgid(own),

@@ -3,6 +3,25 @@
 //! Names only what was sampled, each address once. No name is better than a wrong one: an address
 //! outside every symbol stays unnamed here and becomes `module+0xoffset` in `aggregate`.
 
+pub mod debug_files;
+mod demangle;
+pub mod dwarf;
+pub mod elf;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod fnv;
+pub mod kernel;
+mod lines;
+pub mod native;
+pub mod perf_map;
+mod rank;
+mod sections;
+mod symtab;
+pub mod vdso;
+
+pub use error::SymbolizeError;
+
 use std::sync::Arc;
 
 /// A function at an address.

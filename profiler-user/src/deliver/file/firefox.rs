@@ -6,15 +6,17 @@
 //! what is inlined there follows as frames with nothing but a name; notes in a stack likewise.
 //!
 //! A thread's CPU use is drawn from what each sample says of the time since the one before. Samples are
-//! only taken on a CPU, so where a thread has slept, an empty sample marks when it began to run again:
+//! only taken on a CPU, so empty ones mark when a thread began to run again after it had slept, and when
+//! its process began and ended:
 //!
 //! ```text
-//!   sample        idle                    ○ sample     ● a sample, all of the time since ○ or ● on a CPU
-//!   ●─────────────────────────────────────○──────●     ○ an empty one: none of it
+//!   ○─────────○──────●──────●─────────────────────○──────●──────────○
+//!     slept       ran    ran         slept            ran    slept         ○ empty, no CPU time
 //! ```
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +32,8 @@ pub(super) fn write(profile: &Profile, timeline: &[TimedSample], out: &mut dyn W
     for (thread, samples) in by_thread(profile, timeline) {
         converter.thread(thread, &samples);
     }
-    if let Some(heaviest) = profile.samples.first()
-        && let Some(&handle) = converter.threads.get(&heaviest.thread)
-    {
-        converter.fx.add_initial_selected_thread(handle);
+    if let Some((_, heaviest)) = converter.heaviest_thread {
+        converter.fx.add_initial_selected_thread(heaviest);
     }
     serde_json::to_writer(&mut *out, &converter.fx)?;
     out.write_all(b"\n")
@@ -59,7 +59,8 @@ struct Converter<'a> {
     kernel: fx::CategoryHandle,
     libraries: Vec<Library>,
     processes: Vec<Option<fx::ProcessHandle>>,
-    threads: HashMap<u32, fx::ThreadHandle>,
+    /// The one that is shown first, with its weight.
+    heaviest_thread: Option<(u64, fx::ThreadHandle)>,
 }
 
 /// A mapping as the format knows it: addresses are 32 bits, from a base.
@@ -95,7 +96,7 @@ impl<'a> Converter<'a> {
         let kernel = fx.add_category("Kernel", fx::CategoryColor::Blue);
         let libraries = libraries(profile, &mut fx);
         let processes = vec![None; profile.processes.len()];
-        Self { profile, fx, interval_nanos, user, kernel, libraries, processes, threads: HashMap::new() }
+        Self { profile, fx, interval_nanos, user, kernel, libraries, processes, heaviest_thread: None }
     }
 
     fn time(&self, at_nanos: u64) -> fx::Timestamp {
@@ -127,41 +128,52 @@ impl<'a> Converter<'a> {
         if let Some(end) = process.ended_nanos {
             self.fx.set_thread_end_time(handle, self.time(end));
         }
-        self.threads.insert(index, handle);
+        let weight = samples.iter().map(|sample| sample.weight).sum();
+        if self.heaviest_thread.is_none_or(|(heaviest, _)| heaviest < weight) {
+            self.heaviest_thread = Some((weight, handle));
+        }
+        self.samples(handle, samples, self.lifetime(process));
+    }
+
+    /// From when to when samples of a process could be taken.
+    fn lifetime(&self, process: &Process) -> Range<u64> {
+        let Profile { started_nanos, duration, .. } = self.profile;
+        let end = started_nanos.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        process.started_nanos.max(*started_nanos)..process.ended_nanos.unwrap_or(end).min(end)
+    }
+
+    fn samples(&mut self, thread: fx::ThreadHandle, samples: &[&TimedSample], lifetime: Range<u64>) {
         let mut known = OfThread::default();
-        let mut before = None;
+        // Where nothing is, the viewer would say that data is missing.
+        let mut before = lifetime.start;
+        self.idle(thread, lifetime.start);
         for sample in samples {
-            self.sample(handle, &mut known, before, sample);
-            before = Some(sample.at_nanos);
+            let (cpu_nanos, count) = match self.profile.event {
+                SampledEvent::CpuClock { period_nanos } => {
+                    (sample.weight, sample.weight / period_nanos.max(1))
+                }
+                // Cycles are no time; a sample stands for about an interval of it.
+                SampledEvent::Cycles { .. } => (self.interval_nanos, 1),
+            };
+            let began = sample.at_nanos.saturating_sub(cpu_nanos);
+            // A timer's jitter is no sleep.
+            if before.saturating_add(self.interval_nanos / 2) < began {
+                self.idle(thread, began);
+            }
+            let time = self.time(sample.at_nanos);
+            let stack = self.stack(thread, &mut known, sample.stack);
+            let count = i32::try_from(count.max(1)).unwrap_or(i32::MAX);
+            self.fx.add_sample(thread, time, stack, fx::CpuDelta::from_nanos(cpu_nanos), count);
+            before = sample.at_nanos;
+        }
+        if before < lifetime.end {
+            self.idle(thread, lifetime.end);
         }
     }
 
-    fn sample(
-        &mut self,
-        thread: fx::ThreadHandle,
-        known: &mut OfThread,
-        before: Option<u64>,
-        sample: &TimedSample,
-    ) {
-        let (cpu_nanos, count) = match self.profile.event {
-            SampledEvent::CpuClock { period_nanos } => (sample.weight, sample.weight / period_nanos.max(1)),
-            // Cycles are no time; a sample stands for about an interval of it.
-            SampledEvent::Cycles { .. } => (self.interval_nanos, 1),
-        };
-        let began = sample.at_nanos.saturating_sub(cpu_nanos);
-        // A timer's jitter is no sleep.
-        if before.is_none_or(|before| before + self.interval_nanos / 2 < began) {
-            self.fx.add_sample(thread, self.time(began), None, fx::CpuDelta::ZERO, 0);
-        }
-        let stack = self.stack(thread, known, sample.stack);
-        let count = i32::try_from(count.max(1)).unwrap_or(i32::MAX);
-        self.fx.add_sample(
-            thread,
-            self.time(sample.at_nanos),
-            stack,
-            fx::CpuDelta::from_nanos(cpu_nanos),
-            count,
-        );
+    /// Nothing ran until then.
+    fn idle(&mut self, thread: fx::ThreadHandle, until_nanos: u64) {
+        self.fx.add_sample(thread, self.time(until_nanos), None, fx::CpuDelta::ZERO, 0);
     }
 
     fn stack(

@@ -206,24 +206,30 @@ fn firefox_threads_and_libraries() {
           700.0 ms, cpu 10101 µs, 1: main User app+0x401100 > app::run<[u8; 4]> User app+0x402200 > app::hot User
           710.0 ms, cpu 10101 µs, 1: main User app+0x401100 > app::run<[u8; 4]> User app+0x402200 > app::hot User
           720.0 ms, cpu 10101 µs, 1: main User app+0x401100 > app::run<[u8; 4]> User app+0x402300 > app::hot User
+          1500.0 ms, cpu 0 µs, 0: 
         "wörker;1\n" pid "100" tid "101" main false process "app" 0.0 to null
-          4.9 ms, cpu 0 µs, 0: 
+          0.0 ms, cpu 0 µs, 0: 
           15.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read User libc.so.6+0x30000 > do_syscall_64 Kernel [kernel.kallsyms]+0x200000 > read Kernel [kernel.kallsyms]+0x3f000123
           25.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read User libc.so.6+0x30000 > do_syscall_64 Kernel [kernel.kallsyms]+0x200000 > read Kernel [kernel.kallsyms]+0x3f000123
           35.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read User libc.so.6+0x30000
           45.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read64 User libc.so.6+0x31000
+          1500.0 ms, cpu 0 µs, 0: 
         "Thread <301>" pid "300" tid "301" main false process "we;ird\nname 5" 0.0 to null
+          0.0 ms, cpu 0 µs, 0: 
           989.9 ms, cpu 0 µs, 0: 
           1000.0 ms, cpu 10101 µs, 1: [the chain of frame pointers ended] Other > libc.so.6+0x1b00ff User libc.so.6+0x1b00ff
+          1500.0 ms, cpu 0 µs, 0: 
         "kworker/0:1" pid "7" tid "7" main true process "kworker/0:1" 0.0 to null
           0.0 ms, cpu 0 µs, 0: 
           5.0 ms, cpu 10101 µs, 1: do_syscall_64 Kernel [kernel.kallsyms]+0x200000
+          1500.0 ms, cpu 0 µs, 0: 
         "app" pid "200" tid "200" main true process "app" 300.0 to 900.0
-          299.9 ms, cpu 0 µs, 0: 
+          300.0 ms, cpu 0 µs, 0: 
           310.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read User libc.so.6+0x30000 > do_syscall_64 Kernel [kernel.kallsyms]+0x200000 > read Kernel [kernel.kallsyms]+0x3f000123
           320.0 ms, cpu 10101 µs, 1: main User app+0x401100 > read User libc.so.6+0x30000 > do_syscall_64 Kernel [kernel.kallsyms]+0x200000 > read Kernel [kernel.kallsyms]+0x3f000123
           330.0 ms, cpu 10101 µs, 1: main User app+0x401100 > app::run<[u8; 4]> User app+0x402200 > app::hot User
           340.0 ms, cpu 10101 µs, 1: main User app+0x401100 > JS:~other User
+          900.0 ms, cpu 0 µs, 0: 
     "#]].assert_eq(&firefox_text(&nasty()));
 }
 

@@ -58,7 +58,6 @@ struct Frame<'a> {
     line: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 const fn is_unknown(line: &u32) -> bool {
     *line == 0
 }

@@ -1,0 +1,164 @@
+//! All places of a window → their names: each file, the kernel, the vdso and each perf map is read once.
+//!
+//! Places come unsorted and each once; the readers want them sorted, by file. What could not be read
+//! leaves its places unnamed and is counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufReader;
+use std::sync::Arc;
+
+use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
+use profiler_common::outcome::Outcome;
+
+use super::debug_files::DebugFiles;
+use super::demangle::demangle_all;
+use super::dwarf::DebugReader;
+use super::kernel::{KernelNames, read_kernel_names};
+use super::native::{NativeFile, NativeNamer};
+use super::perf_map::{perf_map_path, read_perf_map};
+use super::vdso::VdsoImage;
+use super::{NamedAddress, NamedFunction, NamedLine};
+use crate::collect::loss::Counts;
+use crate::host::Host;
+use crate::process::files::CodeFile;
+use crate::process::namespace::{FinalLink, ProcessRoot};
+use crate::process::table::{ProcessTable, Root};
+use crate::process::{FileId, Place, ProcessId};
+
+/// A perf map of a large JVM has some 10 MiB.
+const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Places that have names.
+    pub by_place: HashMap<Place, NamedAddress>,
+    /// What could not be read.
+    pub counts: Counts,
+}
+
+/// Names all places.
+pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> Names {
+    let sorted = Sorted::from(places);
+    let mut names = Names::default();
+    match DebugFiles::of_host(&host.proc) {
+        Ok(debug_files) => {
+            let namer = NativeNamer::new(debug_files, DebugReader::this_program(&host.proc));
+            for (id, offsets) in sorted.files {
+                names.native(&namer, id, processes.files().get(id), &offsets);
+            }
+        }
+        // Without so much as a root folder there is nothing to name by.
+        Err(_) => names.counts.add(Outcome::FileUnreadable, u64::try_from(sorted.files.len()).unwrap_or(0)),
+    }
+    names.kernel(&sorted.kernel, host);
+    names.vdso(&sorted.vdso, host);
+    for (id, addresses) in sorted.processes {
+        if let Some(process) = processes.sampled_processes().get(id.0 as usize)
+            && let Root::Open(root) = &process.root
+        {
+            names.perf_map(id, root, &addresses);
+        }
+    }
+    names
+}
+
+/// Places by where they are read, each list ascending.
+#[derive(Debug, Default)]
+struct Sorted {
+    files: BTreeMap<FileId, Vec<FileOffset>>,
+    kernel: Vec<KernelAddr>,
+    vdso: Vec<FileOffset>,
+    processes: BTreeMap<ProcessId, Vec<RuntimeAddr>>,
+}
+
+impl Sorted {
+    fn from(places: &[Place]) -> Self {
+        let mut places = places.to_vec();
+        // The order of `Place` is by kind, then by file or process, then by address.
+        places.sort_unstable();
+        let mut sorted = Self::default();
+        for place in places {
+            match place {
+                Place::File(file, at) => sorted.files.entry(file).or_default().push(at),
+                Place::Kernel(at) => sorted.kernel.push(at),
+                Place::Vdso(at) => sorted.vdso.push(at),
+                Place::Process(process, at) => sorted.processes.entry(process).or_default().push(at),
+                Place::Marker(_) => {}
+            }
+        }
+        sorted
+    }
+}
+
+impl Names {
+    fn native(&mut self, namer: &NativeNamer, id: FileId, file: Option<&CodeFile>, offsets: &[FileOffset]) {
+        let Some((file, open)) = file.and_then(|file| Some((file, file.file.as_ref()?))) else {
+            self.counts.add(Outcome::FileUnreadable, 1);
+            return;
+        };
+        let native = NativeFile { file: open, path: &file.path, process: file.root.as_deref() };
+        match namer.name(native, offsets) {
+            Ok(found) => {
+                self.counts.add(Outcome::DebugInfoUnusable, u64::try_from(found.problems.len()).unwrap_or(0));
+                let named = offsets.iter().zip(found.addresses).filter(|(_, name)| !name.is_empty());
+                self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), name)));
+            }
+            Err(_damaged) => self.counts.add(Outcome::FileUnreadable, 1),
+        }
+    }
+
+    fn kernel(&mut self, addresses: &[KernelAddr], host: &Host) {
+        if addresses.is_empty() {
+            return;
+        }
+        match read_kernel_names(&host.proc, addresses) {
+            Ok(KernelNames::Named(found)) => {
+                for (&at, function) in addresses.iter().zip(found) {
+                    if let Some(function) = function {
+                        self.by_place.insert(Place::Kernel(at), plain(function.name));
+                    }
+                }
+            }
+            Ok(KernelNames::Hidden) | Err(_) => self.counts.add(Outcome::KernelNamesHidden, 1),
+        }
+    }
+
+    fn vdso(&mut self, offsets: &[FileOffset], host: &Host) {
+        if offsets.is_empty() {
+            return;
+        }
+        let image = VdsoImage::of_this_process(&host.proc);
+        let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets))) else {
+            self.counts.add(Outcome::FileUnreadable, 1);
+            return;
+        };
+        for (&at, name) in offsets.iter().zip(found) {
+            if let Some(name) = name {
+                self.by_place.insert(Place::Vdso(at), plain(name));
+            }
+        }
+    }
+
+    /// Names that the process wrote down itself. Most processes with code in memory wrote none.
+    fn perf_map(&mut self, id: ProcessId, root: &ProcessRoot, addresses: &[RuntimeAddr]) {
+        let path = perf_map_path(root.innermost_pid());
+        let Ok(file) = root.open_planted(&path, FinalLink::Refuse, PERF_MAP_BYTES_MAX) else { return };
+        let Ok(map) = read_perf_map(BufReader::with_capacity(64 << 10, file), addresses) else {
+            self.counts.add(Outcome::FileUnreadable, 1);
+            return;
+        };
+        for (&at, name) in addresses.iter().zip(map.names) {
+            if let Some(name) = name {
+                self.by_place.insert(Place::Process(id, at), plain(name));
+            }
+        }
+    }
+}
+
+/// A name without lines; demangled if the writer left that to us.
+fn plain(system_name: Arc<str>) -> NamedAddress {
+    let name = demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
+    let function = NamedFunction { name, system_name, file: "".into(), start_line: 0 };
+    vec![NamedLine { function, line: 0 }]
+}

@@ -1,0 +1,233 @@
+//! An open ELF file + positions of code in it → function names, source lines, inlined functions.
+//!
+//! ```text
+//!   FileOffset ─elf─▶ ElfVaddr ┬─symtab─▶ function, by .symtab of the debug file or the file, else .dynsym
+//!                              └─dwarf──▶ lines and inlined functions, by .debug_* of the debug file or the file
+//!                                             └─▶ demangle ─▶ NamedAddress
+//! ```
+//!
+//! Symbol tables are read by our own pass in pieces, DWARF by blazesym in a process of its own. One file is
+//! open at a time and nothing is kept between files: each address is asked for once, so a cache would only grow.
+//! Why not blazesym for symbols too (release build, 1,000 addresses spread over the code, peak resident size
+//! above that of the program without the file):
+//!
+//! FIGURES
+//!
+//! The name of the function that holds the code comes from the symbol table, as the linker knows it; DWARF adds
+//! what was inlined into it. No name is better than a wrong one: outside every symbol's size an address stays unnamed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use profiler_common::address::{ElfVaddr, FileOffset};
+
+use super::debug_files::{DebugFiles, OpenElf};
+use super::demangle::demangle_all;
+use super::dwarf::{CodeAt, DebugReader, SourceLine};
+use super::error::SymbolizeError;
+use super::symtab::{Symbol, find_symbols};
+use super::{NamedAddress, NamedFunction, NamedLine};
+use crate::process::namespace::ProcessRoot;
+
+/// Debug sections with more bytes are left unread; a browser's have some 2 GiB, the kernel's 400 MiB.
+const DEBUG_BYTES_MAX: u64 = 512 << 20;
+
+/// A mapped file, as far as naming needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct NativeFile<'a> {
+    /// Open for reading since it was first seen, so it may be deleted by now.
+    pub file: &'a File,
+    /// Where its process sees it; only to look for debug files beside it.
+    pub path: &'a Path,
+    /// The root of that process, to look for debug files in. `None`: it is gone; the host's are left.
+    pub process: Option<&'a ProcessRoot>,
+}
+
+/// The names in one file.
+#[derive(Debug, Default)]
+pub struct NativeNames {
+    /// In the order of the addresses; empty where no symbol covers one.
+    pub addresses: Vec<NamedAddress>,
+    /// What was there but could not be used; names are from the rest.
+    pub problems: Vec<SymbolizeError>,
+}
+
+/// Names addresses in ELF files.
+#[derive(Debug)]
+pub struct NativeNamer {
+    debug_files: DebugFiles,
+    debug_reader: DebugReader,
+}
+
+impl NativeNamer {
+    /// Takes where debug files are looked for, and how debug information is read.
+    pub fn new(debug_files: DebugFiles, debug_reader: DebugReader) -> Self {
+        Self { debug_files, debug_reader }
+    }
+
+    /// Names positions in one file. `wanted`: addresses to look up, one byte before return addresses.
+    ///
+    /// An error means that the file gives no names at all: it is no ELF file, or damaged.
+    pub fn name(&self, file: NativeFile<'_>, wanted: &[FileOffset]) -> Result<NativeNames, SymbolizeError> {
+        let duplicate = |source| SymbolizeError::Open { path: file.path.to_owned(), source };
+        let elf = OpenElf::read(file.file.try_clone().map_err(duplicate)?)?;
+        let vaddrs: Vec<Option<ElfVaddr>> = wanted.iter().map(|at| elf.headers.code_vaddr(*at)).collect();
+        let mut sorted: Vec<ElfVaddr> = vaddrs.iter().flatten().copied().collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.is_empty() {
+            return Ok(NativeNames {
+                addresses: vec![NamedAddress::new(); wanted.len()],
+                problems: Vec::new(),
+            });
+        }
+        let is_complete = elf.sections.symbols().is_some() && elf.sections.has_dwarf();
+        let debug = if is_complete { None } else { self.debug_files.find(&elf, file.path, file.process) };
+
+        let mut problems = Vec::new();
+        let symbols = symbols_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        let code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        let named = assemble(&symbols, &code);
+        let of = |at: &ElfVaddr| named.get(sorted.binary_search(at).ok()?).cloned();
+        let addresses = vaddrs.iter().map(|at| at.as_ref().and_then(of).unwrap_or_default()).collect();
+        Ok(NativeNames { addresses, problems })
+    }
+
+    fn code_at(
+        &self,
+        elf: &OpenElf,
+        debug: Option<&OpenElf>,
+        sorted: &[ElfVaddr],
+        problems: &mut Vec<SymbolizeError>,
+    ) -> Vec<Option<CodeAt>> {
+        let has_symbols =
+            [debug, Some(elf)].into_iter().flatten().any(|elf| elf.sections.symbols().is_some());
+        let source = debug.filter(|debug| debug.sections.has_dwarf()).or_else(|| {
+            let has_mini = !has_symbols && elf.sections.has_mini_debug_info();
+            (elf.sections.has_dwarf() || has_mini).then_some(elf)
+        });
+        let answer = source.map(|source| match source.sections.debug_bytes() {
+            found if found > DEBUG_BYTES_MAX => Err(SymbolizeError::TooLarge {
+                what: "bytes of debug information",
+                found,
+                limit: DEBUG_BYTES_MAX,
+            }),
+            _ => self.debug_reader.read(&source.file, sorted),
+        });
+        match answer {
+            Some(Ok(code)) => code,
+            Some(Err(problem)) => {
+                problems.push(problem);
+                vec![None; sorted.len()]
+            }
+            None => vec![None; sorted.len()],
+        }
+    }
+}
+
+/// Asks one table after the other about what is still unnamed.
+fn symbols_at(
+    elf: &OpenElf,
+    debug: Option<&OpenElf>,
+    sorted: &[ElfVaddr],
+    problems: &mut Vec<SymbolizeError>,
+) -> Vec<Option<Symbol>> {
+    let tables = [
+        debug.and_then(|debug| Some((debug, debug.sections.symbols()?))),
+        elf.sections.symbols().map(|table| (elf, table)),
+        elf.sections.dynamic_symbols().map(|table| (elf, table)),
+    ];
+    let mut symbols: Vec<Option<Symbol>> = vec![None; sorted.len()];
+    for (elf, table) in tables.into_iter().flatten() {
+        let unnamed = || symbols.iter().zip(sorted).filter(|(symbol, _)| symbol.is_none());
+        let missing: Vec<ElfVaddr> = unnamed().map(|(_, at)| *at).collect();
+        if missing.is_empty() {
+            break;
+        }
+        match find_symbols(&elf.file, &elf.headers, table, &missing) {
+            Ok(found) => {
+                let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
+                open.zip(found).for_each(|(symbol, found)| *symbol = found);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    symbols
+}
+
+/// Joins both sources and makes all names readable.
+fn assemble(symbols: &[Option<Symbol>], code: &[Option<CodeAt>]) -> Vec<NamedAddress> {
+    let mut texts = Texts::default();
+    let mut lines: Vec<Vec<RawLine>> = Vec::with_capacity(symbols.len());
+    for (symbol, code) in symbols.iter().zip(code) {
+        lines.push(raw_lines(symbol.as_ref(), code.as_ref(), &mut texts));
+    }
+    let mut system_names: Vec<Arc<str>> =
+        lines.iter().flatten().map(|line| Arc::clone(&line.system_name)).collect();
+    system_names.sort_unstable();
+    system_names.dedup();
+    let names = demangle_all(&system_names);
+    let readable = |name: &Arc<str>| {
+        let index = system_names.binary_search(name).ok();
+        index.and_then(|index| names.get(index)).unwrap_or(name).clone()
+    };
+    let named = |line: RawLine| NamedLine {
+        function: NamedFunction {
+            name: readable(&line.system_name),
+            system_name: line.system_name,
+            file: line.file,
+            start_line: line.begin_line,
+        },
+        line: line.line,
+    };
+    lines.into_iter().map(|lines| lines.into_iter().map(named).collect()).collect()
+}
+
+/// A [`NamedLine`] before its name is made readable.
+struct RawLine {
+    system_name: Arc<str>,
+    file: Arc<str>,
+    begin_line: u32,
+    line: u32,
+}
+
+/// Innermost inlined function first, the one that holds the code last; nothing if that one has no name.
+fn raw_lines(symbol: Option<&Symbol>, code: Option<&CodeAt>, texts: &mut Texts) -> Vec<RawLine> {
+    let dwarf_name = code.map(|code| code.name.as_str()).filter(|name| !name.is_empty());
+    let holder =
+        symbol.map(|symbol| Arc::clone(&symbol.name)).or_else(|| dwarf_name.map(|name| texts.shared(name)));
+    let Some(holder) = holder else { return Vec::new() };
+    let mut raw = |system_name, at: &SourceLine, begin_line| RawLine {
+        system_name,
+        file: texts.shared(&at.file),
+        begin_line,
+        line: at.line,
+    };
+    let Some(code) = code else { return vec![raw(holder, &SourceLine::default(), 0)] };
+    let mut lines = vec![raw(holder, &code.at, code.begin_line)];
+    for inlined in code.inlined.iter().filter(|inlined| !inlined.name.is_empty()) {
+        lines.push(raw(Arc::from(inlined.name.as_str()), &inlined.at, inlined.begin_line));
+    }
+    lines.reverse();
+    lines
+}
+
+/// Each distinct text once.
+#[derive(Default)]
+struct Texts(HashMap<String, Arc<str>>);
+
+impl Texts {
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.0.get(text) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = text.into();
+        self.0.insert(text.to_owned(), Arc::clone(&shared));
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests;

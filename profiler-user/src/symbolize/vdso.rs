@@ -1,0 +1,118 @@
+//! The vdso, the kernel's own library in every process → names of its functions.
+//!
+//! It is no file, but every process of one architecture has the same image, so ours serves for all.
+
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+
+use profiler_common::address::{ElfVaddr, FileOffset};
+
+use super::elf::{ElfHeaders, read_exactly};
+use super::error::SymbolizeError;
+use super::sections::Sections;
+use super::symtab::find_symbols;
+use crate::host::ProcFs;
+
+/// Two pages on x86_64 and arm64 today.
+const IMAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// The image of the vdso.
+#[derive(Clone, Debug)]
+pub struct VdsoImage {
+    bytes: Box<[u8]>,
+}
+
+impl VdsoImage {
+    /// Copies the vdso of this process; `None` if the kernel gives none.
+    pub fn of_this_process(procfs: &ProcFs) -> Result<Option<Self>, SymbolizeError> {
+        let failed = |entry: &str| {
+            let path = procfs.path(entry);
+            move |source| SymbolizeError::Open { path, source }
+        };
+        let maps = procfs.open_entry("self/maps").map_err(failed("self/maps"))?;
+        for line in BufReader::new(maps).lines() {
+            let line = line.map_err(failed("self/maps"))?;
+            let Some((start, end)) = range_of_vdso(&line) else { continue };
+            let memory = procfs.open_entry("self/mem").map_err(failed("self/mem"))?;
+            let found = end.saturating_sub(start);
+            if found > IMAGE_BYTES_MAX {
+                return Err(SymbolizeError::TooLarge {
+                    what: "bytes of vdso",
+                    found,
+                    limit: IMAGE_BYTES_MAX,
+                });
+            }
+            let bytes = read_exactly(&memory, "vdso", start, found)?;
+            return Ok(Some(Self { bytes: bytes.into() }));
+        }
+        Ok(None)
+    }
+
+    /// The image: an ELF file, as it is mapped from its first byte on.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// For each position in the image the function there, in the same order. `wanted` must be sorted.
+    ///
+    /// Functions have the names that tell them from libc's: `__vdso_clock_gettime`.
+    pub fn names(&self, wanted: &[FileOffset]) -> Result<Vec<Option<Arc<str>>>, SymbolizeError> {
+        let headers = ElfHeaders::read(&*self.bytes)?;
+        let sections = Sections::read(&*self.bytes, &headers)?;
+        let Some(table) = sections.dynamic_symbols() else { return Ok(vec![None; wanted.len()]) };
+        let vaddrs: Vec<Option<ElfVaddr>> = wanted.iter().map(|at| headers.code_vaddr(*at)).collect();
+        let mut sorted: Vec<ElfVaddr> = vaddrs.iter().flatten().copied().collect();
+        sorted.sort_unstable();
+        let found = find_symbols(&*self.bytes, &headers, table, &sorted)?;
+        let name = |at: &ElfVaddr| {
+            let index = sorted.binary_search(at).ok()?;
+            found.get(index)?.as_ref().map(|symbol| with_prefix(&symbol.name))
+        };
+        Ok(vaddrs.iter().map(|at| at.as_ref().and_then(name)).collect())
+    }
+}
+
+/// The image exports each function twice, with and without prefix; the symbol table's choice is the short one.
+fn with_prefix(name: &Arc<str>) -> Arc<str> {
+    if name.starts_with('_') { Arc::clone(name) } else { format!("__vdso_{name}").into() }
+}
+
+fn range_of_vdso(line: &str) -> Option<(u64, u64)> {
+    let (start, end) = line.strip_suffix("[vdso]")?.split_whitespace().next()?.split_once('-')?;
+    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_comes_from_the_line_of_the_vdso() {
+        let line = "7ffd3a9f2000-7ffd3a9f4000 r-xp 00000000 00:00 0                          [vdso]";
+        assert_eq!(range_of_vdso(line), Some((0x7ffd_3a9f_2000, 0x7ffd_3a9f_4000)));
+        assert_eq!(range_of_vdso("7ffd3a9ee000-7ffd3a9f2000 r--p 00000000 00:00 0 [vvar]"), None);
+        assert_eq!(range_of_vdso("x-y r-xp 0 00:00 0 [vdso]"), None);
+    }
+
+    #[test]
+    fn the_running_kernels_functions_are_named() {
+        let image = VdsoImage::of_this_process(&ProcFs::host()).unwrap().unwrap();
+        assert_eq!(image.bytes().get(..4), Some(&b"\x7fELF"[..]));
+        let every_byte: Vec<_> = (0..image.bytes().len() as u64).map(FileOffset).collect();
+        let names = image.names(&every_byte).unwrap();
+        let known: Vec<_> = names.iter().flatten().collect();
+        for expected in ["__vdso_clock_gettime", "__vdso_gettimeofday", "__vdso_getcpu"] {
+            assert!(known.iter().any(|name| &***name == expected), "{expected}");
+        }
+        assert_eq!(names[0], None, "the ELF header is no function");
+    }
+
+    #[test]
+    fn damaged_images_give_an_error_or_no_names() {
+        let mut image = VdsoImage::of_this_process(&ProcFs::host()).unwrap().unwrap();
+        image.bytes[0] = 0;
+        assert_eq!(image.names(&[FileOffset(0)]).unwrap_err().to_string(), "not an ELF file");
+        let empty = VdsoImage { bytes: Box::default() };
+        assert!(empty.names(&[]).is_err());
+    }
+}
