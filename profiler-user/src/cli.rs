@@ -14,6 +14,8 @@ use crate::sample::TickSource;
 #[derive(Debug, Parser)]
 #[command(name = "flamekeeper", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {
+    // No doc comment: clap would print it.
+    #[expect(missing_docs, reason = "its variants are documented")]
     #[command(subcommand)]
     pub command: Command,
 }
@@ -40,7 +42,14 @@ With a command: its own, 128+n if signal n ended it, 125 for a failure of ours, 
 executed, 127 if it is not found.")]
 pub struct RecordArgs {
     /// Samples per second on each CPU, 1 to 999
-    #[arg(short = 'F', long, env = "FLAMEKEEPER_RATE", value_name = "HZ", default_value_t = 99, allow_negative_numbers = true)]
+    #[arg(
+        short = 'F',
+        long,
+        env = "FLAMEKEEPER_RATE",
+        value_name = "HZ",
+        default_value_t = 99,
+        allow_negative_numbers = true
+    )]
     pub rate: u32,
     /// How long to sample, such as 10s, 500ms or 1m; without it until Ctrl-C or until the command ends
     #[arg(short, long, env = "FLAMEKEEPER_DURATION", value_name = "TIME", value_parser = duration)]
@@ -70,7 +79,9 @@ pub struct RecordArgs {
 
 /// The arguments of `flamekeeper doctor`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 if all is well; 1 if something is limited; 2 if this host cannot be profiled.")]
+#[command(
+    after_help = "Exit status: 0 if all is well; 1 if something is limited; 2 if this host cannot be profiled."
+)]
 pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use profiler_user::cli::{Cli, Command, DoctorArgs, RecordArgs};
 use profiler_user::doctor;
-use profiler_user::host::Host;
+use profiler_user::host::{Host, ProcFs};
 use profiler_user::record::{self, Config, Recorded, Terminals};
 use profiler_user::symbolize::dwarf;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == dwarf::READER_ARGUMENT) {
-        return dwarf::serve();
+        return read_debug_information();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -42,6 +42,14 @@ fn run() -> ExitCode {
     match cli.command {
         Command::Record(args) => run_record(args),
         Command::Doctor(args) => run_doctor(&args),
+    }
+}
+
+/// The other half of `symbolize::dwarf`: this process answers one request about one file, shut in.
+fn read_debug_information() -> ExitCode {
+    match dwarf::serve(&ProcFs::host()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE, // the asker draws its conclusion from the missing answer
     }
 }
 

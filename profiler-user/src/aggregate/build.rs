@@ -48,7 +48,8 @@ pub fn build(
     let mut locations = Locations::new(processes.files());
     let location_ids: Vec<u32> =
         window.places().iter().map(|&place| locations.add(place, names.get(&place))).collect();
-    let mut stacks = Stacks { window, location_ids: &location_ids, locations, ids: HashMap::new(), stacks: Vec::new() };
+    let mut stacks =
+        Stacks { window, location_ids: &location_ids, locations, ids: HashMap::new(), stacks: Vec::new() };
 
     let threads: Vec<Thread> = processes
         .sampled_threads()
@@ -61,7 +62,8 @@ pub fn build(
     for (thread, key, tally) in window.tallies() {
         let (stack, reason) = stacks.add(key);
         samples.push(Sample { thread: thread.0, stack, count: tally.count, weight: tally.weight });
-        let process = threads.get(thread.0 as usize).and_then(|thread| profile_processes.get(thread.process as usize));
+        let process =
+            threads.get(thread.0 as usize).and_then(|thread| profile_processes.get(thread.process as usize));
         if let Some(process) = process {
             completeness.add(&process.executable_name, reason, tally.count);
         }
@@ -151,7 +153,8 @@ impl Stacks<'_> {
         if outermost.space == Space::Marker {
             return Some(Outcome::DefinitionMissing);
         }
-        let physical = outermost.lines.last().and_then(|line| self.locations.functions.get(line.function as usize));
+        let physical =
+            outermost.lines.last().and_then(|line| self.locations.functions.get(line.function as usize));
         let is_root = physical.is_some_and(|function| is_entry_point(&function.system_name));
         (!is_root).then_some(key.outcome)
     }

@@ -93,7 +93,8 @@ impl Completeness {
     /// Executables with the most incomplete samples first; those without any left out.
     pub fn worst(&self) -> Vec<(&Arc<str>, &Share)> {
         let incomplete = |share: &Share| share.samples - share.complete;
-        let mut worst: Vec<_> = self.by_executable.iter().filter(|(_, share)| incomplete(share) > 0).collect();
+        let mut worst: Vec<_> =
+            self.by_executable.iter().filter(|(_, share)| incomplete(share) > 0).collect();
         worst.sort_by_key(|(_, share)| std::cmp::Reverse(incomplete(share)));
         worst
     }

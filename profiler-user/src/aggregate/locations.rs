@@ -84,7 +84,8 @@ impl<'a> Locations<'a> {
             start_line: 0,
         });
         let lines = vec![Line { function, line: 0 }];
-        let id = push(&mut self.locations, Location { mapping: None, address: 0, space: Space::Marker, lines });
+        let id =
+            push(&mut self.locations, Location { mapping: None, address: 0, space: Space::Marker, lines });
         self.marker_ids.insert(text, id);
         id
     }
@@ -100,7 +101,8 @@ impl<'a> Locations<'a> {
         let named = name.map(Vec::as_slice).unwrap_or_default();
         let lines = if named.is_empty() {
             let name: Arc<str> = unnamed().into();
-            let function = NamedFunction { name: Arc::clone(&name), system_name: name, file: "".into(), start_line: 0 };
+            let function =
+                NamedFunction { name: Arc::clone(&name), system_name: name, file: "".into(), start_line: 0 };
             vec![self.line(&NamedLine { function, line: 0 })]
         } else {
             named.iter().map(|line| self.line(line)).collect()
@@ -128,8 +130,8 @@ impl<'a> Locations<'a> {
         if let Some(&known) = self.mapping_ids.get(&key) {
             return known;
         }
-        let (start, size, file_offset) =
-            segment.map_or((0, u64::MAX, 0), |segment| (segment.vaddr.0, segment.file_bytes, segment.file_offset.0));
+        let (start, size, file_offset) = segment
+            .map_or((0, u64::MAX, 0), |segment| (segment.vaddr.0, segment.file_bytes, segment.file_offset.0));
         let mapping = Mapping {
             path: file.path.to_string_lossy().into(),
             build_id: file.elf.build_id().map_or_else(|| "".into(), |id| id.to_string().into()),
@@ -144,7 +146,10 @@ impl<'a> Locations<'a> {
         if let Some(&known) = self.mapping_ids.get(&key) {
             return known;
         }
-        self.add_mapping(key, Mapping { path: path.into(), build_id: "".into(), start: 0, limit, file_offset: 0 })
+        self.add_mapping(
+            key,
+            Mapping { path: path.into(), build_id: "".into(), start: 0, limit, file_offset: 0 },
+        )
     }
 
     fn add_mapping(&mut self, key: MappingKey, mapping: Mapping) -> u32 {

@@ -115,7 +115,12 @@ impl Window {
         self.samples += 1;
         if let Some(timeline) = &mut self.timeline {
             if timeline.len() < TIMELINE_MAX {
-                timeline.push(TimelineEntry { at: sample.at, thread: owner.thread, stack, weight: sample.weight });
+                timeline.push(TimelineEntry {
+                    at: sample.at,
+                    thread: owner.thread,
+                    stack,
+                    weight: sample.weight,
+                });
             } else {
                 self.counts.add(Outcome::TimelineFull, 1);
             }

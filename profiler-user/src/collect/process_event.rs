@@ -233,14 +233,19 @@ mod tests {
         // pid tid │ addr │ len │ pgoff │ maj min ino gen │ prot flags
         let words = [10, 10, 0x5000, 0, 0x2000, 0, 0x1000, 0, 8, 1, 99, 0, 0, 0, 5, 2];
         let bytes = record(&words, b"/usr/bin/true\0");
-        let ProcessChange::Map { start, len, offset, path, hint, .. } = change(RECORD_MMAP2, 0, &bytes) else { panic!() };
+        let ProcessChange::Map { start, len, offset, path, hint, .. } = change(RECORD_MMAP2, 0, &bytes)
+        else {
+            panic!()
+        };
         assert_eq!((start, len, offset), (RuntimeAddr(0x5000), 0x2000, FileOffset(0x1000)));
         assert_eq!(path, "/usr/bin/true");
         assert_eq!(hint, FileHint::Inode { major: 8, minor: 1, inode: 99 });
 
         let words = [10, 10, 0x5000, 0, 0x2000, 0, 0x1000, 0, 4, 0xdead_beef, 0, 0, 0, 0, 5, 2];
         let bytes = record(&words, b"/usr/bin/true\0");
-        let ProcessChange::Map { hint, .. } = change(RECORD_MMAP2, MISC_MMAP_BUILD_ID, &bytes) else { panic!() };
+        let ProcessChange::Map { hint, .. } = change(RECORD_MMAP2, MISC_MMAP_BUILD_ID, &bytes) else {
+            panic!()
+        };
         assert_eq!(hint, FileHint::BuildId(0xdead_beef_u32.to_ne_bytes().into()));
     }
 

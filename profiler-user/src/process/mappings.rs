@@ -45,7 +45,13 @@ pub struct Mapping {
 
 impl Mapping {
     /// The mapping of a file, or what stands in its place under this path.
-    pub fn new(start: RuntimeAddr, end: RuntimeAddr, offset: FileOffset, path: OsString, hint: FileHint) -> Self {
+    pub fn new(
+        start: RuntimeAddr,
+        end: RuntimeAddr,
+        offset: FileOffset,
+        path: OsString,
+        hint: FileHint,
+    ) -> Self {
         let backing = if path == "[vdso]" {
             Backing::Vdso
         } else if is_file_path(&path) {

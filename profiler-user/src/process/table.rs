@@ -359,7 +359,9 @@ impl ProcessTable {
     pub fn locate(&mut self, tgid: Tgid, process: ProcessId, frame: Frame) -> Place {
         let is_return = frame.is_return();
         match frame.kind() {
-            FrameKind::Kernel => Place::Kernel(CodeAddr::new(KernelAddr(frame.payload()), is_return).lookup()),
+            FrameKind::Kernel => {
+                Place::Kernel(CodeAddr::new(KernelAddr(frame.payload()), is_return).lookup())
+            }
             FrameKind::Unbacked => {
                 let at = CodeAddr::new(RuntimeAddr(frame.payload()), is_return).lookup();
                 self.locate_runtime(tgid, process, at)
@@ -405,7 +407,8 @@ impl ProcessTable {
         if let Some(sampled) = self.sampled_processes.get_mut(process.0 as usize)
             && matches!(sampled.root, Root::NotNeeded)
         {
-            let root = (self.roots_left > 0).then(|| ProcessRoot::of_process(&self.proc, tgid.0).ok()).flatten();
+            let root =
+                (self.roots_left > 0).then(|| ProcessRoot::of_process(&self.proc, tgid.0).ok()).flatten();
             self.roots_left -= usize::from(root.is_some());
             sampled.root = root.map_or(Root::Unavailable, |root| Root::Open(Arc::new(root)));
         }

@@ -68,7 +68,8 @@ impl Config {
             errors.push("--duration: nothing can be sampled in no time".to_owned());
         }
         if args.children && args.pids.is_empty() {
-            errors.push("--children: needs --pid; a command's children are profiled with it anyway".to_owned());
+            errors
+                .push("--children: needs --pid; a command's children are profiled with it anyway".to_owned());
         }
         for pid in &args.pids {
             errors.extend(no_such_process(*pid, proc));
@@ -122,7 +123,8 @@ mod tests {
     fn config(arguments: &[&str], proc: &ProcFs) -> Result<Config, String> {
         let cli = Cli::try_parse_from(["flamekeeper", "record"].iter().chain(arguments)).unwrap();
         let Command::Record(args) = cli.command else { panic!() };
-        Config::new(args, Terminals { stdout: false, stderr: false }, proc).map_err(|errors| errors.to_string())
+        Config::new(args, Terminals { stdout: false, stderr: false }, proc)
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -76,7 +76,10 @@ impl RecordError {
     fn is_permission(&self) -> bool {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(cause) = source {
-            if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+            if cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied)
+            {
                 return true;
             }
             source = cause.source();

@@ -41,12 +41,12 @@ pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &
 fn comments(completeness: &Completeness, counts: &Counts, config: &Config) -> Vec<String> {
     let overall = &completeness.overall;
     let mut comments = vec![
-        format!("flamekeeper {}, {} samples a second on each CPU", env!("CARGO_PKG_VERSION"), config.rate.get()),
         format!(
-            "{:.1} % of {} stacks reach their root",
-            overall.complete_share() * 100.0,
-            overall.samples
+            "flamekeeper {}, {} samples a second on each CPU",
+            env!("CARGO_PKG_VERSION"),
+            config.rate.get()
         ),
+        format!("{:.1} % of {} stacks reach their root", overall.complete_share() * 100.0, overall.samples),
     ];
     for (reason, count) in &overall.incomplete {
         comments.push(format!("{count} stacks are incomplete: {}", reason.words()));

@@ -94,8 +94,12 @@ mod tests {
 
     #[test]
     fn the_line_tells_what_is_left() {
-        let progress = Progress { elapsed: Duration::from_millis(2_300), samples: 451, lost: 0, processes: 37 };
-        assert_eq!(line(progress, Some(Duration::from_secs(10))), "451 samples, 0 lost, 37 processes, 8 s left");
+        let progress =
+            Progress { elapsed: Duration::from_millis(2_300), samples: 451, lost: 0, processes: 37 };
+        assert_eq!(
+            line(progress, Some(Duration::from_secs(10))),
+            "451 samples, 0 lost, 37 processes, 8 s left"
+        );
         assert_eq!(line(progress, None), "451 samples, 0 lost, 37 processes, 2 s, Ctrl-C to end");
     }
 }

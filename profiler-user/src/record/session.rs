@@ -243,7 +243,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, RecordError> {
-        let listen = |kind| signal(kind).map_err(|source| RecordError::System { what: "listen for signals", source });
+        let listen =
+            |kind| signal(kind).map_err(|source| RecordError::System { what: "listen for signals", source });
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -285,7 +286,13 @@ fn sampler_config(
         flags |= FOLLOW_CHILDREN;
     }
     let excluded_tgid = if config.include_self { 0 } else { own };
-    Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes(host) / 2, task })
+    Ok(SamplerConfig {
+        abi_version: ABI_VERSION,
+        flags,
+        excluded_tgid,
+        wakeup_bytes: ring_bytes(host) / 2,
+        task,
+    })
 }
 
 /// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a

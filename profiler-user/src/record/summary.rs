@@ -131,10 +131,8 @@ fn processes(profile: &Profile) -> Vec<String> {
 
 fn completeness(completeness: &Completeness) -> Vec<String> {
     let overall = &completeness.overall;
-    let mut lines = vec![format!(
-        "{:.1} % of the stacks reach their root.",
-        overall.complete_share() * 100.0
-    )];
+    let mut lines =
+        vec![format!("{:.1} % of the stacks reach their root.", overall.complete_share() * 100.0)];
     for (name, share) in completeness.worst().into_iter().take(3) {
         let reason = share.main_reason().map_or("", |reason| reason.words());
         lines.push(format!("  {name}: {:.1} %; in the others {reason}", share.complete_share() * 100.0));
@@ -158,7 +156,8 @@ fn files(reports: &[OutputReport]) -> Vec<String> {
                 lines.push(format!("wrote {} ({}){next}", report.target, size(*bytes)));
             }
             Err(error) => {
-                let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
+                let cause =
+                    std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
                 lines.push(format!("error: {error}{cause}"));
             }
         }
@@ -170,7 +169,8 @@ fn files(reports: &[OutputReport]) -> Vec<String> {
 fn next_command(format: Format, path: &str) -> String {
     match format {
         Format::Pprof => format!("; look at it with: go tool pprof -http=: {path}"),
-        Format::Folded => format!("; the heaviest stacks: sort -t' ' -k2 -rn {path} | head").replace("-t' ' -k2 -rn", "-k2 -rn -t' '"),
+        Format::Folded => format!("; the heaviest stacks: sort -t' ' -k2 -rn {path} | head")
+            .replace("-t' ' -k2 -rn", "-k2 -rn -t' '"),
         Format::Svg => "; open it in a web browser".to_owned(),
         Format::Firefox => "; drop it on profiler.firefox.com".to_owned(),
         Format::Speedscope => "; drop it on www.speedscope.app".to_owned(),
@@ -188,5 +188,9 @@ fn size(bytes: u64) -> String {
 fn shortened(name: &str) -> String {
     let mut chars = name.chars();
     let head: String = chars.by_ref().take(NAME_CHARS).collect();
-    if chars.next().is_some() { format!("{}…", head.chars().take(NAME_CHARS - 1).collect::<String>()) } else { head }
+    if chars.next().is_some() {
+        format!("{}…", head.chars().take(NAME_CHARS - 1).collect::<String>())
+    } else {
+        head
+    }
 }

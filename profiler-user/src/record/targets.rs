@@ -68,7 +68,8 @@ fn descendants(proc: &ProcFs, roots: &[u32]) -> Vec<u32> {
     let parents = parents(proc);
     let descends = |pid: u32| {
         // A chain of parents is at most as long as there are processes.
-        let ancestors = std::iter::successors(parents.get(&pid).copied(), |parent| parents.get(parent).copied());
+        let ancestors =
+            std::iter::successors(parents.get(&pid).copied(), |parent| parents.get(parent).copied());
         ancestors.take(parents.len()).any(|ancestor| roots.contains(&ancestor))
     };
     parents.keys().copied().filter(|&pid| descends(pid)).collect()
@@ -76,8 +77,7 @@ fn descendants(proc: &ProcFs, roots: &[u32]) -> Vec<u32> {
 
 fn parents(proc: &ProcFs) -> HashMap<u32, u32> {
     let Ok(all) = procfs::process::all_processes_with_root(proc.path("")) else { return HashMap::new() };
-    let parent = |stat: procfs::process::Stat| {
-        Some((u32::try_from(stat.pid).ok()?, u32::try_from(stat.ppid).ok()?))
-    };
+    let parent =
+        |stat: procfs::process::Stat| Some((u32::try_from(stat.pid).ok()?, u32::try_from(stat.ppid).ok()?));
     all.flatten().filter_map(|process| parent(process.stat().ok()?)).collect()
 }

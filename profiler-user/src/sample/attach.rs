@@ -73,12 +73,18 @@ impl Sampler {
         self.attachments.clear();
     }
 
-    fn attach_to(&mut self, cpu: u32, source: TickSource, rate: Hertz) -> Result<PerfEventLink, ProgramError> {
+    fn attach_to(
+        &mut self,
+        cpu: u32,
+        source: TickSource,
+        rate: Hertz,
+    ) -> Result<PerfEventLink, ProgramError> {
         let program = self.tick_program().map_err(|_| ProgramError::NotLoaded)?;
         let (config, policy) = match source {
-            TickSource::CpuClock => {
-                (PerfEventConfig::Software(SoftwareEvent::CpuClock), SamplePolicy::Period(rate.period_nanos()))
-            }
+            TickSource::CpuClock => (
+                PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                SamplePolicy::Period(rate.period_nanos()),
+            ),
             TickSource::Cycles => (
                 PerfEventConfig::Hardware(HardwareEvent::CpuCycles),
                 SamplePolicy::Frequency(u64::from(rate.get())),

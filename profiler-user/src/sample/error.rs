@@ -20,7 +20,9 @@ pub enum SampleError {
         source: Box<aya::programs::ProgramError>,
     },
     /// The object lacks a program or map, or one has another type: the build is broken.
-    #[error("the embedded object has no usable `{name}`: this build of flamekeeper is broken, please report it")]
+    #[error(
+        "the embedded object has no usable `{name}`: this build of flamekeeper is broken, please report it"
+    )]
     Missing {
         /// Name in the object.
         name: &'static str,
@@ -42,7 +44,9 @@ pub enum SampleError {
         source: Box<aya::programs::ProgramError>,
     },
     /// The host has no counter for the event.
-    #[error("this host has no hardware cycle counter (usual in virtual machines); leave out `--event cycles` to sample by cpu-clock")]
+    #[error(
+        "this host has no hardware cycle counter (usual in virtual machines); leave out `--event cycles` to sample by cpu-clock"
+    )]
     NoHardwareCycles,
     /// The list of online CPUs is unreadable.
     #[error("read the list of online CPUs ({file}): {source}")]
@@ -79,7 +83,11 @@ fn refusal(error: &aya::programs::ProgramError) -> String {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
             let tail = lines.get(lines.len().saturating_sub(6)..).unwrap_or_default();
-            if tail.is_empty() { io_error.to_string() } else { format!("{io_error}; the verifier's last words:\n  {}", tail.join("\n  ")) }
+            if tail.is_empty() {
+                io_error.to_string()
+            } else {
+                format!("{io_error}; the verifier's last words:\n  {}", tail.join("\n  "))
+            }
         }
         other => chain(other),
     }

@@ -48,7 +48,8 @@ impl Sampler {
             .map_err(|source| SampleError::Load { source: Box::new(source) })?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(wrong("EVENTS"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?;
-        let known_stacks = Array::try_from(take(&mut ebpf, "KNOWN_STACKS")?).map_err(wrong("KNOWN_STACKS"))?;
+        let known_stacks =
+            Array::try_from(take(&mut ebpf, "KNOWN_STACKS")?).map_err(wrong("KNOWN_STACKS"))?;
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?;
         let mut sampler = Self { ebpf, counters, known_stacks, targets, attachments: Vec::new() };
         sampler

@@ -13,9 +13,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::elf::{BuildId, ElfHeaders, read_up_to};
 use super::error::SymbolizeError;
-use super::sections::{DebugLink, Sections};
+use crate::elf::sections::{DebugLink, Sections};
+use crate::elf::{BuildId, ElfHeaders, read_up_to};
 use crate::host::ProcFs;
 use crate::process::namespace::{FinalLink, ProcessRoot};
 
@@ -121,7 +121,7 @@ fn checksum(file: &File) -> Result<Option<u32>, SymbolizeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::symbolize::fixture::Fixture;
+    use crate::elf::fixture::Fixture;
     use expect_test::{Expect, expect};
 
     const SOURCE: &str =

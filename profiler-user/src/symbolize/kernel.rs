@@ -11,8 +11,8 @@
 //!                 └ ends what is around wanted[0]
 //! ```
 //!
-//! So memory is for the wanted addresses only. Measured on 122,117 symbols and 1,000 addresses: see
-//! [`read_kernel_names`].
+//! So memory is for the wanted addresses only: 0.5 MB and 40 ms for 1,000 addresses among 122,117 symbols, nearly
+//! all of it the kernel's own formatting. blazesym 0.2.7 keeps the list: 8.2 MB and 32 ms on the same kernel.
 //!
 //! An address is named only if the symbol before it is code and its end is known. For the kernel proper the
 //! next symbol ends it, within `_stext.._etext` or `_sinittext.._einittext`. In modules and BPF programs, whose memory
@@ -53,10 +53,7 @@ const LINE_BYTES_MAX: usize = 1024;
 /// Memory is given to modules in pages; 4 KiB is the smallest size of any architecture.
 const PAGE_BYTES: u64 = 4096;
 
-/// Names kernel addresses. `wanted` must be sorted.
-///
-/// Costs one reading of the list, in which the kernel's own formatting is the larger part. With blazesym 0.2.7,
-/// which keeps the whole list: the figures are in the comment at the end of this file's tests.
+/// Names kernel addresses by one reading of the list. `wanted` must be sorted.
 pub fn read_kernel_names(procfs: &ProcFs, wanted: &[KernelAddr]) -> Result<KernelNames, SymbolizeError> {
     let failed = |source| SymbolizeError::Open { path: procfs.path("kallsyms"), source };
     let file = procfs.open_entry("kallsyms").map_err(failed)?;

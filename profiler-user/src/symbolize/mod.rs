@@ -6,17 +6,13 @@
 pub mod debug_files;
 mod demangle;
 pub mod dwarf;
-pub mod elf;
 mod error;
-#[cfg(test)]
-mod fixture;
-mod fnv;
 pub mod kernel;
 mod lines;
+pub mod names;
 pub mod native;
 pub mod perf_map;
 mod rank;
-mod sections;
 mod symtab;
 pub mod vdso;
 

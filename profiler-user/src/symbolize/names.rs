@@ -129,7 +129,8 @@ impl Names {
             return;
         }
         let image = VdsoImage::of_this_process(&host.proc);
-        let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets))) else {
+        let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets)))
+        else {
             self.counts.add(Outcome::FileUnreadable, 1);
             return;
         };
@@ -158,7 +159,8 @@ impl Names {
 
 /// A name without lines; demangled if the writer left that to us.
 fn plain(system_name: Arc<str>) -> NamedAddress {
-    let name = demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
+    let name =
+        demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
     let function = NamedFunction { name, system_name, file: "".into(), start_line: 0 };
     vec![NamedLine { function, line: 0 }]
 }

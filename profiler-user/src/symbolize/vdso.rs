@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 
-use super::elf::{ElfHeaders, read_exactly};
 use super::error::SymbolizeError;
-use super::sections::Sections;
 use super::symtab::find_symbols;
+use crate::elf::sections::Sections;
+use crate::elf::{ElfError, ElfHeaders, read_exactly};
 use crate::host::ProcFs;
 
 /// Two pages on x86_64 and arm64 today.
@@ -36,11 +36,9 @@ impl VdsoImage {
             let memory = procfs.open_entry("self/mem").map_err(failed("self/mem"))?;
             let found = end.saturating_sub(start);
             if found > IMAGE_BYTES_MAX {
-                return Err(SymbolizeError::TooLarge {
-                    what: "bytes of vdso",
-                    found,
-                    limit: IMAGE_BYTES_MAX,
-                });
+                return Err(
+                    ElfError::TooLarge { what: "bytes of vdso", found, limit: IMAGE_BYTES_MAX }.into()
+                );
             }
             let bytes = read_exactly(&memory, "vdso", start, found)?;
             return Ok(Some(Self { bytes: bytes.into() }));

@@ -13,9 +13,9 @@ use gimli::{
 };
 use object::elf;
 
-use crate::symbolize::elf::{ElfHeaders, ReadAt, read_exactly};
+use crate::elf::sections::Sections;
+use crate::elf::{ElfError, ElfHeaders, ReadAt, read_exactly};
 use crate::symbolize::error::SymbolizeError;
-use crate::symbolize::sections::Sections;
 
 type Slice<'a> = EndianSlice<'a, NativeEndian>;
 type Entry<'a> = gimli::DebuggingInformationEntry<Slice<'a>>;
@@ -170,7 +170,7 @@ fn load(
     let Some(section) = sections.named(id.name().as_bytes()) else { return Ok(Vec::new()) };
     let limit = SECTIONS_BYTES_MAX;
     let bounded = |found: u64| {
-        (found <= limit).then_some(()).ok_or(SymbolizeError::TooLarge {
+        (found <= limit).then_some(()).ok_or(ElfError::TooLarge {
             what: "bytes of debug information",
             found,
             limit,

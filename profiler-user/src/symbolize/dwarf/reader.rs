@@ -14,10 +14,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::declarations::{BeginLines, begin_lines};
 use super::{CodeAt, Inlined, Request, SourceLine};
+use crate::elf::ElfHeaders;
+use crate::elf::sections::Sections;
 use crate::host::ProcFs;
-use crate::symbolize::elf::ElfHeaders;
 use crate::symbolize::error::SymbolizeError;
-use crate::symbolize::sections::Sections;
 
 /// 20 times what all of glibc's or the kernel's debug information takes.
 pub(super) const CPU_SECONDS_MAX: u64 = 5;

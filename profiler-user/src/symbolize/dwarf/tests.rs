@@ -1,5 +1,5 @@
 use super::*;
-use crate::symbolize::fixture::Fixture;
+use crate::elf::fixture::Fixture;
 use expect_test::{Expect, expect};
 
 /// The reader as a test has it: the test program itself, told to run only [`the_reader_itself`].

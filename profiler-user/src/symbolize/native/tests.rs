@@ -1,7 +1,7 @@
 use super::*;
+use crate::elf::fixture::{Fixture, TinyElf};
 use crate::host::ProcFs;
 use crate::symbolize::dwarf::tests::{INLINING, reader, store_to_sink};
-use crate::symbolize::fixture::{Fixture, TinyElf};
 use expect_test::{Expect, expect};
 
 /// The file offset of code differs from its linked address by more than any page.

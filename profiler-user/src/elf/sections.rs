@@ -1,46 +1,46 @@
 //! Section headers of an ELF file → the few sections that names come from.
 //!
-//! Read only when an address of the file is to be named. Bounded like [`super::elf`].
+//! Read only when an address of the file is to be named. Bounded like [`super::headers`].
 
 use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod;
 use object::read::elf::{FileHeader, SectionHeader};
 
-use super::elf::{ElfHeaders, ReadAt, read_exactly};
-use super::error::SymbolizeError;
+use super::error::ElfError;
+use super::headers::{ElfHeaders, ReadAt, read_exactly};
 
 /// A section, by the numbers in its header.
 #[derive(Clone, Debug)]
-pub(super) struct Section {
-    pub(super) name: Box<[u8]>,
-    pub(super) kind: elf::SectionType,
-    pub(super) flags: elf::SectionFlags,
-    pub(super) at: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Section {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) kind: elf::SectionType,
+    pub(crate) flags: elf::SectionFlags,
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
     /// For a symbol table: index of its strings.
-    pub(super) link: u32,
+    pub(crate) link: u32,
 }
 
 /// A symbol table and its strings, where they lie in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SymbolTable {
-    pub(super) at: u64,
-    pub(super) bytes: u64,
-    pub(super) strings_at: u64,
-    pub(super) strings_bytes: u64,
+pub(crate) struct SymbolTable {
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+    pub(crate) strings_at: u64,
+    pub(crate) strings_bytes: u64,
 }
 
 /// `.gnu_debuglink`: name and checksum of the file that holds the debug information.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DebugLink {
-    pub(super) file_name: String,
-    pub(super) crc32: u32,
+pub(crate) struct DebugLink {
+    pub(crate) file_name: String,
+    pub(crate) crc32: u32,
 }
 
 /// What a file has to name addresses with.
 #[derive(Clone, Debug)]
-pub(super) struct Sections {
+pub(crate) struct Sections {
     all: Vec<Section>,
 }
 
@@ -56,17 +56,14 @@ const DEBUG_LINK_BYTES_MAX: u64 = 264;
 impl Sections {
     /// Reads the section headers; none if the file was stripped of them or numbers them in the extended way of
     /// object files with more than 65,279 sections.
-    pub(super) fn read(
-        source: &(impl ReadAt + ?Sized),
-        headers: &ElfHeaders,
-    ) -> Result<Self, SymbolizeError> {
+    pub(crate) fn read(source: &(impl ReadAt + ?Sized), headers: &ElfHeaders) -> Result<Self, ElfError> {
         let table = headers.section_table();
         if table.at == 0 || table.count == 0 {
             return Ok(Self { all: Vec::new() });
         }
         if table.count > SECTIONS_MAX {
             let (found, limit) = (u64::from(table.count), u64::from(SECTIONS_MAX));
-            return Err(SymbolizeError::TooLarge { what: "sections", found, limit });
+            return Err(ElfError::TooLarge { what: "sections", found, limit });
         }
         let all = if headers.is_64_bit() {
             read_all::<FileHeader64<Endianness>>(source, headers)
@@ -76,7 +73,7 @@ impl Sections {
         Ok(Self { all })
     }
 
-    pub(super) fn named(&self, name: &[u8]) -> Option<&Section> {
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&Section> {
         self.all.iter().find(|section| &*section.name == name && section.kind != elf::SHT_NOBITS)
     }
 
@@ -92,34 +89,34 @@ impl Sections {
     }
 
     /// All symbols of the file; `strip` removes them.
-    pub(super) fn symbols(&self) -> Option<SymbolTable> {
+    pub(crate) fn symbols(&self) -> Option<SymbolTable> {
         self.symbol_table(elf::SHT_SYMTAB)
     }
 
     /// Symbols for the dynamic linker, which `strip` leaves.
-    pub(super) fn dynamic_symbols(&self) -> Option<SymbolTable> {
+    pub(crate) fn dynamic_symbols(&self) -> Option<SymbolTable> {
         self.symbol_table(elf::SHT_DYNSYM)
     }
 
     /// Whether there are source lines or functions in DWARF.
-    pub(super) fn has_dwarf(&self) -> bool {
+    pub(crate) fn has_dwarf(&self) -> bool {
         self.named(b".debug_line").is_some() || self.named(b".debug_info").is_some()
     }
 
     /// Whether there is a symbol table inside a compressed ELF file inside this one (`.gnu_debugdata`).
-    pub(super) fn has_mini_debug_info(&self) -> bool {
+    pub(crate) fn has_mini_debug_info(&self) -> bool {
         self.named(b".gnu_debugdata").is_some()
     }
 
     /// Whether a section names another file that a DWARF reader might open.
-    pub(super) fn points_elsewhere(&self) -> bool {
+    pub(crate) fn points_elsewhere(&self) -> bool {
         [&b".gnu_debuglink"[..], b".gnu_debugaltlink", b".debug_sup"]
             .iter()
             .any(|name| self.named(name).is_some())
     }
 
     /// Bytes of all debug sections in the file, compressed as they are.
-    pub(super) fn debug_bytes(&self) -> u64 {
+    pub(crate) fn debug_bytes(&self) -> u64 {
         let debug = |section: &&Section| {
             section.kind != elf::SHT_NOBITS
                 && (section.name.starts_with(b".debug_") || &*section.name == b".gnu_debugdata")
@@ -128,10 +125,7 @@ impl Sections {
     }
 
     /// The link to a debug file, if there is a well-formed one.
-    pub(super) fn debug_link(
-        &self,
-        source: &(impl ReadAt + ?Sized),
-    ) -> Result<Option<DebugLink>, SymbolizeError> {
+    pub(crate) fn debug_link(&self, source: &(impl ReadAt + ?Sized)) -> Result<Option<DebugLink>, ElfError> {
         let Some(section) = self.named(b".gnu_debuglink") else { return Ok(None) };
         if section.bytes > DEBUG_LINK_BYTES_MAX || section.flags.contains(elf::SHF_COMPRESSED) {
             return Ok(None);
@@ -155,19 +149,19 @@ fn parse_debug_link(bytes: &[u8]) -> Option<DebugLink> {
 fn read_all<H: FileHeader<Endian = Endianness>>(
     source: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
-) -> Result<Vec<Section>, SymbolizeError> {
+) -> Result<Vec<Section>, ElfError> {
     let (table, endian) = (headers.section_table(), headers.endian());
     let bytes = u64::from(table.count) * u64::try_from(size_of::<H::SectionHeader>()).unwrap_or(0);
     let raw = read_exactly(source, "section headers", table.at, bytes)?;
     let (sections, _) = pod::slice_from_bytes::<H::SectionHeader>(&raw, usize::from(table.count))
-        .map_err(|()| SymbolizeError::Truncated { what: "section headers", at: table.at, bytes })?;
+        .map_err(|()| ElfError::Truncated { what: "section headers", at: table.at, bytes })?;
 
     let names = match sections.get(usize::from(table.names_index)) {
         Some(names) => {
             let (at, bytes) = (names.sh_offset(endian).into(), names.sh_size(endian).into());
             if bytes > SECTION_NAMES_BYTES_MAX {
                 let limit = SECTION_NAMES_BYTES_MAX;
-                return Err(SymbolizeError::TooLarge { what: "bytes of section names", found: bytes, limit });
+                return Err(ElfError::TooLarge { what: "bytes of section names", found: bytes, limit });
             }
             read_exactly(source, "section names", at, bytes)?
         }

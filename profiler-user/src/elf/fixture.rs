@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::elf::ElfHeaders;
+use super::headers::ElfHeaders;
 use profiler_common::address::{ElfVaddr, FileOffset};
 
 /// A 64-bit little-endian ELF file with only what a test asks for.
@@ -158,7 +158,7 @@ impl Fixture {
     /// The place in the file of a linked address.
     pub(crate) fn offset_of(&self, ElfVaddr(vaddr): ElfVaddr) -> FileOffset {
         let headers = ElfHeaders::read(&self.open()).unwrap();
-        let holds = |segment: &&super::elf::LoadSegment| {
+        let holds = |segment: &&super::headers::LoadSegment| {
             segment.executable && (segment.vaddr.0..segment.vaddr.0 + segment.file_bytes).contains(&vaddr)
         };
         let segment = headers.segments().iter().find(holds).unwrap();

@@ -22,7 +22,7 @@ use object::pod;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use profiler_common::address::{ElfVaddr, FileOffset};
 
-use super::error::SymbolizeError;
+use super::error::ElfError;
 use super::fnv::Fnv1a;
 
 /// Bytes that can be read at an offset: a file, or an image in memory such as the vdso.
@@ -47,11 +47,11 @@ impl ReadAt for [u8] {
 }
 
 /// Reads up to `bytes` bytes at `at`; fewer at the file's end.
-pub(super) fn read_up_to(
+pub(crate) fn read_up_to(
     source: &(impl ReadAt + ?Sized),
     at: u64,
     bytes: usize,
-) -> Result<Vec<u8>, SymbolizeError> {
+) -> Result<Vec<u8>, ElfError> {
     let mut buffer = vec![0; bytes];
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -60,7 +60,7 @@ pub(super) fn read_up_to(
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(SymbolizeError::Read { at, bytes, source }),
+            Err(source) => return Err(ElfError::Read { at, bytes, source }),
         }
     }
     buffer.truncate(filled);
@@ -68,13 +68,13 @@ pub(super) fn read_up_to(
 }
 
 /// Reads all of a part of the file whose size was bounded by the caller.
-pub(super) fn read_exactly(
+pub(crate) fn read_exactly(
     source: &(impl ReadAt + ?Sized),
     what: &'static str,
     at: u64,
     bytes: u64,
-) -> Result<Vec<u8>, SymbolizeError> {
-    let truncated = SymbolizeError::Truncated { what, at, bytes };
+) -> Result<Vec<u8>, ElfError> {
+    let truncated = ElfError::Truncated { what, at, bytes };
     let Ok(wanted) = usize::try_from(bytes) else { return Err(truncated) };
     let read = read_up_to(source, at, wanted)?;
     if read.len() == wanted { Ok(read) } else { Err(truncated) }
@@ -140,10 +140,10 @@ pub struct ElfHeaders {
 
 /// Where the section headers lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SectionTable {
-    pub(super) at: u64,
-    pub(super) count: u16,
-    pub(super) names_index: u16,
+pub(crate) struct SectionTable {
+    pub(crate) at: u64,
+    pub(crate) count: u16,
+    pub(crate) names_index: u16,
 }
 
 /// The first read: header, program headers and notes of most files lie in the first page.
@@ -159,15 +159,15 @@ const UNWIND_HEADER_BYTES_MAX: u64 = 64 << 10;
 
 impl ElfHeaders {
     /// Reads the headers: two to six reads, 100 KiB at most. Files of the host's byte order only.
-    pub fn read(source: &(impl ReadAt + ?Sized)) -> Result<Self, SymbolizeError> {
+    pub fn read(source: &(impl ReadAt + ?Sized)) -> Result<Self, ElfError> {
         let start = read_up_to(source, 0, FIRST_READ_BYTES)?;
         if start.get(..4) != Some(&elf::ELFMAG) {
-            return Err(SymbolizeError::NotElf);
+            return Err(ElfError::NotElf);
         }
         match start.get(4).copied().map(elf::FileClass) {
             Some(elf::ELFCLASS64) => read_headers::<FileHeader64<Endianness>>(source, &start),
             Some(elf::ELFCLASS32) => read_headers::<FileHeader32<Endianness>>(source, &start),
-            _ => Err(SymbolizeError::ForeignElf),
+            _ => Err(ElfError::ForeignElf),
         }
     }
 
@@ -206,15 +206,15 @@ impl ElfHeaders {
         &self.identity
     }
 
-    pub(super) fn is_64_bit(&self) -> bool {
+    pub(crate) fn is_64_bit(&self) -> bool {
         self.is_64_bit
     }
 
-    pub(super) fn endian(&self) -> Endianness {
+    pub(crate) fn endian(&self) -> Endianness {
         self.endian
     }
 
-    pub(super) fn section_table(&self) -> SectionTable {
+    pub(crate) fn section_table(&self) -> SectionTable {
         self.sections
     }
 }
@@ -222,14 +222,14 @@ impl ElfHeaders {
 fn read_headers<H: FileHeader<Endian = Endianness>>(
     source: &(impl ReadAt + ?Sized),
     start: &[u8],
-) -> Result<ElfHeaders, SymbolizeError> {
+) -> Result<ElfHeaders, ElfError> {
     let Ok((header, _)) = pod::from_bytes::<H>(start) else {
         let bytes = u64::try_from(size_of::<H>()).unwrap_or(u64::MAX);
-        return Err(SymbolizeError::Truncated { what: "ELF header", at: 0, bytes });
+        return Err(ElfError::Truncated { what: "ELF header", at: 0, bytes });
     };
-    let endian = header.endian().map_err(|_| SymbolizeError::ForeignElf)?;
+    let endian = header.endian().map_err(|_| ElfError::ForeignElf)?;
     if !header.is_supported() || endian != Endianness::default() {
-        return Err(SymbolizeError::ForeignElf);
+        return Err(ElfError::ForeignElf);
     }
     let table = program_header_bytes::<H>(source, start, header, endian)?;
     let count = table.len() / size_of::<H::ProgramHeader>();
@@ -268,11 +268,11 @@ fn program_header_bytes<'a, H: FileHeader<Endian = Endianness>>(
     start: &'a [u8],
     header: &H,
     endian: Endianness,
-) -> Result<Cow<'a, [u8]>, SymbolizeError> {
+) -> Result<Cow<'a, [u8]>, ElfError> {
     let (at, count) = (header.e_phoff(endian).into(), header.e_phnum(endian));
     if count > PROGRAM_HEADERS_MAX {
         let (found, limit) = (u64::from(count), u64::from(PROGRAM_HEADERS_MAX));
-        return Err(SymbolizeError::TooLarge { what: "program headers", found, limit });
+        return Err(ElfError::TooLarge { what: "program headers", found, limit });
     }
     // An entry of another size is a format that nobody loads.
     if count == 0 || usize::from(header.e_phentsize(endian)) != size_of::<H::ProgramHeader>() {
@@ -283,7 +283,7 @@ fn program_header_bytes<'a, H: FileHeader<Endian = Endianness>>(
     if u64::try_from(table.len()).is_ok_and(|read| read == bytes) {
         Ok(table)
     } else {
-        Err(SymbolizeError::Truncated { what: "program headers", at, bytes })
+        Err(ElfError::Truncated { what: "program headers", at, bytes })
     }
 }
 
@@ -293,7 +293,7 @@ fn part<'a>(
     start: &'a [u8],
     at: u64,
     bytes: u64,
-) -> Result<Cow<'a, [u8]>, SymbolizeError> {
+) -> Result<Cow<'a, [u8]>, ElfError> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let held = usize::try_from(at).ok().and_then(|at| start.get(at..at.checked_add(bytes)?));
     match held {
@@ -319,7 +319,7 @@ fn find_build_id<H: FileHeader<Endian = Endianness>>(
     start: &[u8],
     programs: &[H::ProgramHeader],
     endian: Endianness,
-) -> Result<Option<BuildId>, SymbolizeError> {
+) -> Result<Option<BuildId>, ElfError> {
     let mut go = None;
     let notes = programs.iter().filter(|program| program.p_type(endian) == elf::PT_NOTE);
     for program in notes.take(NOTE_SEGMENTS_MAX) {

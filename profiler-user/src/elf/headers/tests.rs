@@ -1,5 +1,5 @@
 use super::*;
-use crate::symbolize::fixture::{Fixture, TinyElf};
+use crate::elf::fixture::{Fixture, TinyElf};
 use expect_test::{Expect, expect};
 
 fn check(source: &(impl ReadAt + ?Sized), expected: Expect) {

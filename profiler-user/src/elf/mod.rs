@@ -1,0 +1,19 @@
+//! What every stage may know of an ELF file: its headers and where its sections lie. No stage itself.
+//!
+//! ```text
+//!   first KiB ─ headers.rs ─▶ segments, build id, identity        when a file is first seen
+//!   section headers ─ sections.rs ─▶ symbols, DWARF, debug link   when an address in it is to be named
+//! ```
+//!
+//! Files are strangers': every size is bounded before memory is taken, and any bytes give an answer.
+
+pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod fnv;
+pub mod headers;
+pub mod sections;
+
+pub use error::ElfError;
+pub use headers::{BuildId, ElfHeaders, FileIdentity, LoadSegment, ReadAt};
+pub(crate) use headers::{read_exactly, read_up_to};
