@@ -107,6 +107,10 @@ fn profile_processes(processes: &ProcessTable, capture: &Capture, clock: &Clock)
     processes.sampled_processes().iter().map(process).collect()
 }
 
+/// Entry points are among the outermost frames: behind `main`'s caller, in a C library that has no frame
+/// pointers, the walk may find one or two that are none.
+const ENTRY_DEPTH: usize = 3;
+
 /// Whole stacks out of parts, each once.
 struct Stacks<'a> {
     window: &'a Window,
@@ -128,6 +132,9 @@ impl Stacks<'_> {
             .flat_map(|part| window.part(part))
             .filter_map(|place| self.location_ids.get(place.0 as usize).copied())
             .collect();
+        if key.outcome == Outcome::FramePointerChainEnd {
+            self.cut_behind_entry_point(&mut stack);
+        }
         let reason = self.why_incomplete(key, &stack);
         if let Some(reason) = reason
             && !self.ends_in_marker(&stack)
@@ -153,10 +160,22 @@ impl Stacks<'_> {
         if outermost.space == Space::Marker {
             return Some(Outcome::DefinitionMissing);
         }
+        let reaches_root = stack.last().is_some_and(|&id| self.is_entry_point(id));
+        (!reaches_root).then_some(key.outcome)
+    }
+
+    /// Removes what a walk without frame pointers made up behind the function that the thread began in.
+    fn cut_behind_entry_point(&self, stack: &mut Vec<u32>) {
+        let made_up = stack.iter().rev().take(ENTRY_DEPTH).position(|&id| self.is_entry_point(id));
+        stack.truncate(stack.len() - made_up.unwrap_or(0));
+    }
+
+    /// Whether threads begin in the function that physically holds a location.
+    fn is_entry_point(&self, location: u32) -> bool {
         let physical =
-            outermost.lines.last().and_then(|line| self.locations.functions.get(line.function as usize));
-        let is_root = physical.is_some_and(|function| is_entry_point(&function.system_name));
-        (!is_root).then_some(key.outcome)
+            self.locations.locations.get(location as usize).and_then(|location| location.lines.last());
+        let function = physical.and_then(|line| self.locations.functions.get(line.function as usize));
+        function.is_some_and(|function| is_entry_point(&function.system_name))
     }
 
     fn ends_in_marker(&self, stack: &[u32]) -> bool {

@@ -140,8 +140,12 @@ impl Window {
             return Some(part);
         }
         let frames = stacks.get(hash)?;
+        // The leaf is where the CPU was; outer frames are what the walker made of the memory above it.
+        let outer_end = frames.iter().skip(1).position(|&frame| processes.is_astray(sample.tgid, frame));
+        let real = outer_end.map_or(frames.len(), |outer| outer + 1);
         let places: Arc<[PlaceId]> = frames
             .iter()
+            .take(real)
             .map(|&frame| PlaceId(self.places.id(&processes.locate(sample.tgid, owner.process, frame))))
             .collect();
         let part = PartId(self.parts.id(&places));

@@ -1,5 +1,5 @@
-#![expect(clippy::cast_possible_truncation, reason = "sizes of fixtures are a few hundred bytes")]
 //! ELF files for tests: tiny ones made byte by byte, real ones by the system's compiler.
+#![expect(clippy::cast_possible_truncation, reason = "sizes of fixtures are a few hundred bytes")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -355,6 +355,14 @@ impl ProcessTable {
         }
     }
 
+    /// Whether there is no executable memory at a frame's address: then it is no frame, and the walk had
+    /// lost its way before. Unknown processes have the benefit of the doubt.
+    pub fn is_astray(&self, tgid: Tgid, frame: Frame) -> bool {
+        let at = CodeAddr::new(RuntimeAddr(frame.payload()), frame.is_return()).lookup();
+        let live = self.live.get(&tgid).filter(|live| live.is_known);
+        frame.kind() == FrameKind::Unbacked && live.is_some_and(|live| live.mappings.find(at).is_none())
+    }
+
     /// Where a frame of a sampled process lies; opens the file when it is met for the first time.
     pub fn locate(&mut self, tgid: Tgid, process: ProcessId, frame: Frame) -> Place {
         let is_return = frame.is_return();

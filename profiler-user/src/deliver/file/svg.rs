@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
-use inferno::flamegraph::{Options, TextTruncateDirection};
+use inferno::flamegraph::{Direction, Options, TextTruncateDirection};
 
 use super::frames::width_unit;
 use super::stacks::{StackLine, StackLines};
@@ -34,6 +34,8 @@ pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     options.count_name = width_unit(profile.event).to_owned();
     options.notes = notes(profile);
     options.min_width = NARROWEST_PERCENT;
+    // Processes on top: a browser opens a page at its top, and the deepest stack sets the height.
+    options.direction = Direction::Inverted;
     options.text_truncate_direction = TextTruncateDirection::Right;
     options.bgcolors = Some(BackgroundColor::Flat(WHITE));
     options.palette_map = Some(&mut palette);

@@ -1,3 +1,5 @@
+//! Headers of tiny, damaged and real ELF files → the answers they must give.
+
 use super::*;
 use crate::elf::fixture::{Fixture, TinyElf};
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Real and hostile debug information, read through a real reader process.
+
 use super::*;
 use crate::elf::fixture::Fixture;
 use expect_test::{Expect, expect};

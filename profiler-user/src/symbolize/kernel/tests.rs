@@ -1,3 +1,5 @@
+//! Made-up and real lists of kernel symbols → names, and the gaps that must stay unnamed.
+
 use super::*;
 use expect_test::{Expect, expect};
 

@@ -1,3 +1,5 @@
+//! Real programs, compiled in every variant → names, lines and inlined functions.
+
 use super::*;
 use crate::elf::fixture::{Fixture, TinyElf};
 use crate::host::ProcFs;

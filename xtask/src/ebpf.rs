@@ -1,0 +1,169 @@
+//! The kernel half's sources → one stripped object per host architecture, in `profiler-ebpf/prebuilt`.
+//!
+//! ```text
+//!   profiler-ebpf + profiler-common ──cargo, bpf-linker──▶ object with DWARF and BTF
+//!                                   ──rust-objcopy──▶ flamekeeper-ARCH.o (BTF only) + SOURCES.lock
+//! ```
+//!
+//! The objects are committed, so that a plain stable `cargo build` embeds them and a user needs none of this.
+//! The bytes depend on the sources, the compiler and bpf-linker, never on the folder, the home or the machine.
+
+use crate::shell;
+use crate::sources;
+use crate::toolchain::Rustc;
+use crate::tools;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What to type when the committed objects do not fit the sources.
+pub(crate) const REBUILD: &str = "cargo xtask ebpf";
+
+/// Host architectures with an object: `PerfEventContext` and the register file differ.
+pub(crate) const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// File name of the object for a host architecture.
+pub(crate) fn object_name(architecture: &str) -> String {
+    format!("flamekeeper-{architecture}.o")
+}
+
+/// Builds both objects and writes them with the lock file of their sources.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    let prebuilt = workspace.prebuilt();
+    fs::create_dir_all(&prebuilt).with_context(|| format!("create {}", prebuilt.display()))?;
+    let builder = Builder::new(workspace)?;
+    for architecture in ARCHITECTURES {
+        let file = prebuilt.join(object_name(architecture));
+        let bytes = builder.object(architecture)?;
+        fs::write(&file, &bytes).with_context(|| format!("write {}", file.display()))?;
+        println!("{}: {} bytes", file.display(), bytes.len());
+    }
+    sources::write_lock(workspace)
+}
+
+/// Builds both objects and compares them with the committed ones, byte by byte.
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
+    let builder = Builder::new(workspace)?;
+    let mut different = Vec::new();
+    for architecture in ARCHITECTURES {
+        let file = workspace.prebuilt().join(object_name(architecture));
+        let built = builder.object(architecture)?;
+        match fs::read(&file) {
+            Ok(committed) if committed == built => println!("{}: same {} bytes", file.display(), built.len()),
+            Ok(committed) => {
+                let (old, new) = (committed.len(), built.len());
+                different.push(format!("{} differs ({old} bytes committed, {new} built)", file.display()));
+            }
+            Err(error) => different.push(format!("{}: {error}", file.display())),
+        }
+    }
+    if !different.is_empty() {
+        bail!("{}; run `{REBUILD}` and commit the result", different.join(", "));
+    }
+    sources::check_lock(workspace)
+}
+
+/// Lints the kernel half in a call of its own: together with user space it would get the feature `user`, and std.
+pub(crate) fn clippy(workspace: &Workspace) -> Result<()> {
+    let builder = Builder::new(workspace)?;
+    for architecture in ARCHITECTURES {
+        let mut clippy = builder.cargo("clippy", architecture);
+        shell::run(clippy.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
+}
+
+/// Everything that turns the sources into an object.
+struct Builder<'a> {
+    workspace: &'a Workspace,
+    rustc: Rustc,
+    linker: PathBuf,
+    library: PathBuf,
+    /// Path prefixes of this machine, each with what the object says instead.
+    remapped: Vec<(PathBuf, String)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(workspace: &'a Workspace) -> Result<Self> {
+        let rustc = Rustc::of(workspace)?;
+        let library = rustc.library_source(workspace)?;
+        let linker = tools::bpf_linker(workspace, &rustc)?;
+        // Crates must be unpacked before their folders can be listed.
+        shell::run(workspace.cargo().args(["fetch", "--locked", "--quiet"]))?;
+        let mut remapped = vec![(workspace.root().to_owned(), "flamekeeper".to_owned())];
+        remapped
+            .extend(crate_folders(workspace.cargo_home())?.into_iter().map(|dir| (dir, "crates".to_owned())));
+        // Last, because the last match wins and this folder may lie below the first; then cargo hands the
+        // compiler paths from the top folder, which have to be matched as they are spelled.
+        let virtual_library = format!("/rustc/{}/library", rustc.commit);
+        if let Ok(inside) = library.strip_prefix(workspace.root()) {
+            remapped.push((inside.to_owned(), virtual_library.clone()));
+        }
+        remapped.push((library.clone(), virtual_library));
+        Ok(Self { workspace, rustc, linker, library, remapped })
+    }
+
+    /// The stripped object for one host architecture.
+    fn object(&self, architecture: &str) -> Result<Vec<u8>> {
+        shell::run(&mut self.cargo("build", architecture))?;
+        let built = self.target(architecture).join("bpfel-unknown-none/bpf/flamekeeper-ebpf");
+        let stripped = built.with_extension("stripped.o");
+        let mut strip = Command::new(self.rustc.objcopy());
+        // DWARF is four fifths of the file; BTF is what the loader and the verifier read.
+        strip.arg("--strip-debug").arg(&built).arg(&stripped);
+        strip.env("LD_LIBRARY_PATH", self.rustc.sysroot.join("lib"));
+        shell::output(&mut strip)?;
+        fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))
+    }
+
+    /// `cargo build` or `cargo clippy` of the kernel half.
+    fn cargo(&self, verb: &str, architecture: &str) -> Command {
+        let mut cargo = self.workspace.cargo();
+        cargo.args([verb, "--locked", "--package", "profiler-ebpf", "--profile", "bpf"]);
+        cargo.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"]);
+        cargo.arg(self.target(architecture));
+        // Stable with its unstable switches on: building `core` for a target without one asks for it.
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+        // Cargo's own tests look for the library here; the only way to name a folder outside the sysroot.
+        cargo.env("__CARGO_TESTS_ONLY_SRC_ROOT", &self.library);
+        // Not by `-C linker`: a path among the flags would reach the names of symbols.
+        cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags(architecture).join("\x1f"));
+        cargo
+    }
+
+    fn flags(&self, architecture: &str) -> Vec<String> {
+        let mut flags = fixed_flags(architecture);
+        for (from, to) in &self.remapped {
+            flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+        }
+        flags
+    }
+
+    /// One folder each: in a shared one each build throws away the other's `core`.
+    fn target(&self, architecture: &str) -> PathBuf {
+        self.workspace.target().join("ebpf").join(architecture)
+    }
+}
+
+/// Compiler flags that are the same on every machine; part of the lock file.
+pub(crate) fn fixed_flags(architecture: &str) -> Vec<String> {
+    vec![
+        format!("--cfg=bpf_target_arch=\"{architecture}\""),
+        // bpf-linker turns DWARF into BTF.
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+    ]
+}
+
+/// The folders that hold unpacked crates, one for each registry: their names depend on where crates come from.
+fn crate_folders(cargo_home: &Path) -> Result<Vec<PathBuf>> {
+    let sources = cargo_home.join("registry/src");
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(&sources).with_context(|| format!("list {}", sources.display()))? {
+        folders.push(entry.with_context(|| format!("list {}", sources.display()))?.path());
+    }
+    Ok(folders)
+}

@@ -1,0 +1,75 @@
+//! Where things are: the checkout, its target folder, the tools unpacked there, cargo and its home.
+//! Made once in `main` and handed down; reads the environment here and nowhere else but in `toolchain.rs`.
+
+use anyhow::{Context, Result};
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The checkout that the tasks work on.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+    cargo: OsString,
+    cargo_home: PathBuf,
+}
+
+impl Workspace {
+    /// The checkout that `cargo xtask` was started in.
+    pub(crate) fn here() -> Result<Self> {
+        // At run time, not `env!`: a checkout that was moved may still have the old binary in target/.
+        let xtask = env::var_os("CARGO_MANIFEST_DIR").context("start this by `cargo xtask`")?;
+        let root = Path::new(&xtask).parent().context("xtask/ has no parent folder")?.to_owned();
+        let target =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let cargo_home = match env::var_os("CARGO_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => env::home_dir().context("neither CARGO_HOME nor HOME is set")?.join(".cargo"),
+        };
+        Ok(Self { root, target, cargo, cargo_home })
+    }
+
+    /// The checkout's top folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below the top folder.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Where tools are unpacked and installed that the host does not have: one folder, safe to delete.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// Where cargo keeps the sources of crates.
+    pub(crate) fn cargo_home(&self) -> &Path {
+        &self.cargo_home
+    }
+
+    /// The committed eBPF objects and their lock files.
+    pub(crate) fn prebuilt(&self) -> PathBuf {
+        self.root.join("profiler-ebpf/prebuilt")
+    }
+
+    /// The cargo that runs this task, in the top folder so that its settings apply.
+    pub(crate) fn cargo(&self) -> Command {
+        self.command(&self.cargo)
+    }
+
+    /// Any program, in the top folder.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        command
+    }
+}
