@@ -117,9 +117,8 @@ fn a_program_that_ends_before_the_capture_is_named() -> Result<()> {
     brief.next_line(|line| line.starts_with("cpu_nanos="), Duration::from_secs(20))?;
     drop(brief);
     let pprof = capture.finish()?.expect_code(0)?.pprof("p.pb.gz")?;
-    let stacks = pprof.stacks_of(pid);
-    ensure!(stacks.processes() == ["c_frame_pointers"], "{stacks}");
-    stacks.ensure_share(&["main", "outer", "inner", "burn_seventy"], 0.7)
+    // The harness starts programs through setpriv, which may be sampled under this pid before it executes them.
+    pprof.stacks_of(pid).of("c_frame_pointers").ensure_share(&["main", "outer", "inner", "burn_seventy"], 0.7)
 }
 
 #[test]
