@@ -183,3 +183,6 @@ impl Stacks<'_> {
         outermost.is_some_and(|location| location.space == Space::Marker)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -457,3 +457,6 @@ fn next(generation: &mut u64) -> u64 {
     *generation += 1;
     *generation
 }
+
+#[cfg(test)]
+mod tests;

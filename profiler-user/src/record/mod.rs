@@ -53,7 +53,7 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     live.stop();
     let ended = ended?;
     let finished = finish::finish(session.finish(), config, host, &plan);
-    summary::print(console, &finished, config);
+    summary::print(console, &finished);
     let command_status = match profiled {
         Some(profiled) => Some(profiled.wait(ended, console).await?),
         None => None,

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
-use super::config::Config;
 use super::finish::Finished;
 use super::live::say;
 use crate::aggregate::completeness::Completeness;
-use crate::aggregate::profile::{Location, Profile, Space};
+use crate::aggregate::profile::{Location, Profile, SampledEvent, Space};
 use crate::collect::loss::Counts;
-use crate::deliver::file::{Format, OutputReport};
+use crate::deliver::file::{Destination, Format, OutputReport};
 
 /// Rows of each table.
 const ROWS: usize = 10;
@@ -18,9 +17,9 @@ const ROWS: usize = 10;
 const NAME_CHARS: usize = 56;
 
 /// Prints all of it.
-pub(super) fn print(console: &mut impl Write, finished: &Finished, config: &Config) {
+pub(super) fn print(console: &mut impl Write, finished: &Finished) {
     let profile = &finished.profile;
-    say(console, &headline(profile, config));
+    say(console, &headline(profile));
     if !profile.samples.is_empty() {
         say(console, "");
         functions(profile).iter().for_each(|line| say(console, line));
@@ -34,14 +33,18 @@ pub(super) fn print(console: &mut impl Write, finished: &Finished, config: &Conf
     files(&finished.reports).iter().for_each(|line| say(console, line));
 }
 
-fn headline(profile: &Profile, config: &Config) -> String {
+fn headline(profile: &Profile) -> String {
     let samples: u64 = profile.samples.iter().map(|sample| sample.count).sum();
     let seconds = profile.duration.as_secs_f64();
-    let busy = samples as f64 / f64::from(config.rate.get());
     if samples == 0 {
         return format!("no samples in {seconds:.1} s: nothing that was asked for used the CPU");
     }
-    format!("{samples} samples in {seconds:.1} s: {busy:.2} s of CPU time")
+    let weight: u64 = profile.samples.iter().map(|sample| sample.weight).sum();
+    let amount = match profile.event {
+        SampledEvent::CpuClock { .. } => format!("{:.2} s of CPU time", weight as f64 / 1e9),
+        SampledEvent::Cycles { .. } => format!("{:.2} billion cycles", weight as f64 / 1e9),
+    };
+    format!("{samples} samples in {seconds:.1} s: {amount}")
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -73,14 +76,21 @@ fn functions(profile: &Profile) -> Vec<String> {
     let modules = modules(profile);
     let mut rows: Vec<(u32, u64)> = own.into_iter().collect();
     rows.sort_by_key(|&(function, weight)| (std::cmp::Reverse(weight), function));
+    let rows: Vec<[String; 4]> = rows
+        .into_iter()
+        .take(ROWS)
+        .filter_map(|(id, weight)| {
+            let function = profile.functions.get(id as usize)?;
+            let module = modules.get(&id).cloned().unwrap_or_default();
+            let total = total.get(&id).copied().unwrap_or(0);
+            Some([percent(weight, whole), percent(total, whole), shortened(&function.name), module])
+        })
+        .collect();
+    let width = rows.iter().map(|[.., name, _]| name.chars().count()).max().unwrap_or(0);
     let mut lines = vec!["   self    total  function".to_owned()];
-    lines.extend(rows.into_iter().take(ROWS).filter_map(|(id, weight)| {
-        let function = profile.functions.get(id as usize)?;
-        let module = modules.get(&id).map_or("", String::as_str);
-        let name = shortened(&function.name);
-        let total = total.get(&id).copied().unwrap_or(0);
-        Some(format!("{}  {}  {name}  {module}", percent(weight, whole), percent(total, whole)))
-    }));
+    lines.extend(
+        rows.iter().map(|[own, total, name, module]| format!("{own}  {total}  {name:width$}  {module}")),
+    );
     lines
 }
 
@@ -152,7 +162,10 @@ fn files(reports: &[OutputReport]) -> Vec<String> {
     for report in reports {
         match &report.result {
             Ok(bytes) => {
-                let next = next_command(report.target.format, &report.target.to_string());
+                let next = match report.target.destination {
+                    Destination::File(_) => next_command(report.target.format, &report.target.to_string()),
+                    Destination::Stdout | Destination::InPlace(_) => String::new(),
+                };
                 lines.push(format!("wrote {} ({}){next}", report.target, size(*bytes)));
             }
             Err(error) => {
@@ -169,8 +182,7 @@ fn files(reports: &[OutputReport]) -> Vec<String> {
 fn next_command(format: Format, path: &str) -> String {
     match format {
         Format::Pprof => format!("; look at it with: go tool pprof -http=: {path}"),
-        Format::Folded => format!("; the heaviest stacks: sort -t' ' -k2 -rn {path} | head")
-            .replace("-t' ' -k2 -rn", "-k2 -rn -t' '"),
+        Format::Folded => "; one line a stack, its count at the end".to_owned(),
         Format::Svg => "; open it in a web browser".to_owned(),
         Format::Firefox => "; drop it on profiler.firefox.com".to_owned(),
         Format::Speedscope => "; drop it on www.speedscope.app".to_owned(),
