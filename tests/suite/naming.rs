@@ -138,8 +138,8 @@ fn a_program_whose_path_exists_in_its_namespace_only_is_named() -> Result<()> {
 }
 
 /// A JIT's program, and the path of the perf map that would name its code.
-fn jit() -> Result<(RunningWorkload, TempPath, String)> {
-    let running = Workload::build("c_jit")?.start()?;
+fn jit(args: &[&str]) -> Result<(RunningWorkload, TempPath, String)> {
+    let running = Workload::build("c_jit")?.args(args.iter().copied()).start()?;
     let map = TempPath::try_from_path(format!("/tmp/perf-{}.map", running.pid()))?;
     let names = format!("{:x} 1000 planted_name\n", running.introduced("code")?);
     Ok((running, map, names))
@@ -148,7 +148,15 @@ fn jit() -> Result<(RunningWorkload, TempPath, String)> {
 #[test]
 fn code_without_a_file_is_named_by_a_perf_map_beside_it() -> Result<()> {
     let machine = machine_or_skip!();
-    let (running, map, names) = jit()?;
+    let (running, map, names) = jit(&[])?;
+    std::fs::write(&map, names)?;
+    stacks_of(&machine, running.pid())?.ensure_share_at_least(&["main", "run_made", "planted_name"], 0.9)
+}
+
+#[test]
+fn code_in_a_memory_file_is_named_by_a_perf_map_too() -> Result<()> {
+    let machine = machine_or_skip!();
+    let (running, map, names) = jit(&["memfd"])?;
     std::fs::write(&map, names)?;
     stacks_of(&machine, running.pid())?.ensure_share_at_least(&["main", "run_made", "planted_name"], 0.9)
 }
@@ -156,7 +164,7 @@ fn code_without_a_file_is_named_by_a_perf_map_beside_it() -> Result<()> {
 #[test]
 fn code_without_a_file_or_name_is_kept() -> Result<()> {
     let machine = machine_or_skip!();
-    let (running, _map, _names) = jit()?;
+    let (running, _map, _names) = jit(&[])?;
     let stacks = stacks_of(&machine, running.pid())?;
     // One frame more than its caller, and that frame says an address.
     stacks.ensure_share_at_least(&["main", "run_made", "*0x*"], 0.9)
@@ -165,7 +173,7 @@ fn code_without_a_file_or_name_is_kept() -> Result<()> {
 #[test]
 fn a_perf_map_that_is_a_link_is_not_followed() -> Result<()> {
     let machine = machine_or_skip!();
-    let (running, map, names) = jit()?;
+    let (running, map, names) = jit(&[])?;
     let secret = tempfile::NamedTempFile::new()?;
     std::fs::write(&secret, names)?;
     std::os::unix::fs::symlink(secret.path(), &map)?;
@@ -177,7 +185,7 @@ fn a_perf_map_that_is_a_link_is_not_followed() -> Result<()> {
 #[test]
 fn a_perf_map_that_is_a_pipe_blocks_nobody() -> Result<()> {
     let machine = machine_or_skip!();
-    let (running, map, _names) = jit()?;
+    let (running, map, _names) = jit(&[])?;
     ensure!(Command::new("mkfifo").arg(&map).status().context("run mkfifo")?.success(), "mkfifo failed");
     stacks_of(&machine, running.pid())?.ensure_share_at_least(&["main", "run_made"], 0.9)
 }
@@ -185,7 +193,7 @@ fn a_perf_map_that_is_a_pipe_blocks_nobody() -> Result<()> {
 #[test]
 fn a_perf_map_of_another_user_is_not_believed() -> Result<()> {
     let machine = machine_or_skip!();
-    let (running, map, names) = jit()?;
+    let (running, map, names) = jit(&[])?;
     std::fs::write(&map, names)?;
     std::os::unix::fs::chown(&map, Some(65534), Some(65534))?;
     stacks_of(&machine, running.pid())?.ensure_none(&["planted_name"])
