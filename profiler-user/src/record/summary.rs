@@ -81,7 +81,7 @@ fn functions(profile: &Profile) -> Vec<String> {
         .take(ROWS)
         .filter_map(|(id, weight)| {
             let function = profile.functions.get(id as usize)?;
-            let module = modules.get(&id).cloned().unwrap_or_default();
+            let module = shortened(modules.get(&id).map_or("", String::as_str));
             let total = total.get(&id).copied().unwrap_or(0);
             Some([percent(weight, whole), percent(total, whole), shortened(&function.name), module])
         })
@@ -197,12 +197,99 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// A stranger's name, fit for a terminal: cut to its column, and without the control characters by which
+/// it could write over what others say.
 fn shortened(name: &str) -> String {
-    let mut chars = name.chars();
-    let head: String = chars.by_ref().take(NAME_CHARS).collect();
+    let mut chars = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut head: String = chars.by_ref().take(NAME_CHARS).collect();
     if chars.next().is_some() {
-        format!("{}…", head.chars().take(NAME_CHARS - 1).collect::<String>())
-    } else {
-        head
+        head.pop();
+        head.push('…');
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use expect_test::{Expect, expect};
+    use profiler_common::outcome::Outcome;
+
+    use super::*;
+    use crate::deliver::file::{OutputError, Target, fixture};
+
+    fn check(profile: Profile, completeness: Completeness, expected: &Expect) {
+        let mut counts = Counts::default();
+        counts.add(Outcome::Samples, 1_000);
+        counts.add(Outcome::SampleRingFull, 3);
+        let target = |path: &str, format| Target {
+            given: PathBuf::from(path),
+            format,
+            destination: Destination::File(path.into()),
+        };
+        let failed =
+            OutputError::Write { path: "b.svg".into(), source: std::io::ErrorKind::StorageFull.into() };
+        let reports = vec![
+            OutputReport { target: target("a.pb.gz", Format::Pprof), result: Ok(2_000) },
+            OutputReport { target: target("b.svg", Format::Svg), result: Err(failed) },
+        ];
+        let mut text = Vec::new();
+        print(&mut text, &Finished { profile, completeness, counts, reports });
+        expected.assert_eq(&String::from_utf8(text).unwrap());
+    }
+
+    #[test]
+    fn tables_losses_and_files() {
+        let mut completeness = Completeness::default();
+        let python: Arc<str> = "python3".into();
+        completeness.add(&python, Some(Outcome::FramePointerChainEnd), 1);
+        completeness.add(&python, None, 3);
+        check(
+            fixture::nasty(),
+            completeness,
+            &expect![[r#"
+            19 samples in 1.5 s: 0.19 s of CPU time
+
+               self    total  function
+             47.4 %   47.4 %  app::hot              app
+             21.1 %   21.1 %  read                  [kernel]
+              5.3 %   26.3 %  read                  libc.so.6
+              5.3 %    5.3 %  read64                libc.so.6
+              5.3 %    5.3 %  libc.so.6+0x1b00ff    libc.so.6
+              5.3 %   26.3 %  do_syscall_64         [kernel]
+              5.3 %    5.3 %  JS:*größe; app.js 12  [anon]
+              5.3 %    5.3 %  JS:~other             [anon]
+
+              share  samples  process
+             89.5 %       17  app  2 processes
+              5.3 %        1  kworker/0:1  pid 7
+              5.3 %        1  we;ird�name 5  pid 300
+
+            75.0 % of the stacks reach their root.
+              python3: 75.0 %; in the others the chain of frame pointers ended
+              Programs built with -fno-omit-frame-pointer have whole stacks.
+            3 samples found the ring full
+
+            wrote a.pb.gz (1 KiB); look at it with: go tool pprof -http=: a.pb.gz
+            error: b.svg: not written: no storage space
+        "#]],
+        );
+    }
+
+    #[test]
+    fn nothing_sampled_is_no_empty_table() {
+        check(
+            fixture::empty(),
+            Completeness::default(),
+            &expect![[r#"
+            no samples in 1.5 s: nothing that was asked for used the CPU
+            3 samples found the ring full
+
+            wrote a.pb.gz (1 KiB); look at it with: go tool pprof -http=: a.pb.gz
+            error: b.svg: not written: no storage space
+        "#]],
+        );
     }
 }

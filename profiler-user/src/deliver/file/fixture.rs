@@ -65,7 +65,7 @@ fn mapping(path: &str, build_id: &str, start: u64, limit: u64, file_offset: u64)
 }
 
 /// No processes, no samples; a time line if there is to be one.
-pub(super) fn empty() -> Profile {
+pub(crate) fn empty() -> Profile {
     Profile {
         host: "web-1 <&> \u{1}\"é\"".into(),
         started_nanos: STARTED_NANOS,
@@ -86,7 +86,7 @@ pub(super) fn empty() -> Profile {
 /// Two processes of one name, one of which ends; a kernel thread; names with `;`, line ends, numbers and
 /// non-ASCII; inlined functions; one function at two addresses; a note; addresses without symbol; a kernel
 /// function that is called like a program's; code without a file at one address in two processes.
-pub(super) fn nasty() -> Profile {
+pub(crate) fn nasty() -> Profile {
     let mut b = Builder(empty());
     b.0.processes = vec![
         process(100, "app", 0, None),
@@ -158,7 +158,7 @@ pub(super) fn nasty() -> Profile {
 }
 
 /// The same with hardware cycles: weights that vary and a count that says little.
-pub(super) fn nasty_cycles() -> Profile {
+pub(crate) fn nasty_cycles() -> Profile {
     let mut profile = nasty();
     profile.event = SampledEvent::Cycles { rate_hz: 99 };
     for (sample, factor) in profile.samples.iter_mut().zip(1..) {
@@ -171,19 +171,19 @@ pub(super) fn nasty_cycles() -> Profile {
 }
 
 /// Shape of a big profile.
-pub(super) struct Size {
+pub(crate) struct Size {
     /// Single samples; at 99 Hz on two CPUs.
-    pub(super) samples: u32,
+    pub(crate) samples: u32,
     /// Distinct stacks.
-    pub(super) stacks: u32,
+    pub(crate) stacks: u32,
     /// Locations a stack.
-    pub(super) depth: u32,
+    pub(crate) depth: u32,
     /// Distinct functions.
-    pub(super) functions: u32,
+    pub(crate) functions: u32,
 }
 
 /// A big profile with stacks that fork like a program's: the outer half has few forms, the inner half many.
-pub(super) fn big(size: &Size) -> Profile {
+pub(crate) fn big(size: &Size) -> Profile {
     let mut random = SplitMix(42);
     let mut b = Builder(empty());
     b.0.processes = (0..50).map(|i| process(1000 + i, &format!("service-{}", i % 40), 0, None)).collect();

@@ -27,7 +27,7 @@ mod svg;
 mod write;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod format_tests;
 #[cfg(test)]
