@@ -12,6 +12,8 @@ use profiler_user::symbolize::dwarf;
 
 /// EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
+/// What programs that run others end with when they themselves failed (env, timeout).
+const OWN_FAILURE: u8 = 125;
 /// EX_SOFTWARE of sysexits.h: a bug of ours.
 const BUG: u8 = 70;
 
@@ -63,6 +65,8 @@ fn run_record(args: RecordArgs) -> ExitCode {
         runtime.block_on(record::record(&config, &host, &mut stderr()))
     });
     match recorded {
+        // The command's own failure says more than ours; its success must not hide ours.
+        Ok(Recorded { command_status: Some(0), failed_outputs: 1.. }) => ExitCode::from(OWN_FAILURE),
         Ok(Recorded { command_status: Some(status), .. }) => ExitCode::from(status),
         Ok(Recorded { failed_outputs, .. }) => ExitCode::from(u8::from(failed_outputs > 0)),
         Err(error) => {

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use super::error::RecordError;
 use super::live::say;
+use super::signals::Signals;
 
 /// What ended the sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,25 +51,40 @@ impl Profiled {
         self.status = self.child.wait().await.ok();
     }
 
-    /// Waits for its end if need be; its exit status as a shell would give it.
-    pub(super) async fn wait(mut self, ended: Ended, console: &mut impl Write) -> Result<u8, RecordError> {
-        if ended == Ended::Terminated
-            && let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
-        {
-            // Whoever ends us means the command as well. It may have ended by itself.
-            let _gone = kill_process(pid, Signal::TERM);
+    /// Waits for its end if need be; its exit status as a shell would give it. A signal that ends us,
+    /// before or now, ends the command too; Ctrl-C the terminal has sent to it already.
+    pub(super) async fn wait(
+        mut self,
+        ended: Ended,
+        signals: &mut Signals,
+        console: &mut impl Write,
+    ) -> Result<u8, RecordError> {
+        if ended == Ended::Terminated {
+            self.terminate();
         }
         if self.status.is_none() && ended == Ended::Duration {
             say(console, &format!("waiting for {} to end", self.name.to_string_lossy()));
         }
-        let status = match self.status {
-            Some(status) => status,
-            None => {
-                let what = "wait for the command";
-                self.child.wait().await.map_err(|source| RecordError::System { what, source })?
+        let status = loop {
+            if let Some(status) = self.status {
+                break status;
+            }
+            tokio::select! {
+                status = self.child.wait() => {
+                    let what = "wait for the command";
+                    break status.map_err(|source| RecordError::System { what, source })?;
+                }
+                ended = signals.next() => if ended == Ended::Terminated { self.terminate() },
             }
         };
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(125);
         Ok(u8::try_from(code & 255).unwrap_or(125))
+    }
+
+    /// Whoever ends us means the command as well. It may have ended by itself.
+    fn terminate(&self) {
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _gone = kill_process(pid, Signal::TERM);
+        }
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod finish;
 mod live;
 mod session;
+mod signals;
 mod summary;
 mod targets;
 
@@ -25,6 +26,7 @@ pub use config::{Config, ConfigErrors, Terminals};
 pub use error::RecordError;
 use live::{Live, say};
 use session::Session;
+use signals::Signals;
 
 /// How a capture ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     for warning in session.warnings() {
         say(console, &format!("warning: {warning}"));
     }
+    // From here on a signal must not end us without the command's end and the files.
+    let mut signals = Signals::new()?;
     let cpus = session.start(config)?;
     let mut profiled = match config.command.split_first() {
         Some((program, arguments)) => Some(Profiled::start(program, arguments)?),
@@ -49,13 +53,13 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     };
     say(console, &format!("sampling {cpus} CPUs {} times a second", config.rate.get()));
     let mut live = Live::start(config);
-    let ended = session.run(config, profiled.as_mut(), &mut live, console).await;
+    let ended = session.run(config, profiled.as_mut(), &mut signals, &mut live, console).await;
     live.stop();
     let ended = ended?;
     let finished = finish::finish(session.finish(), config, host, &plan);
     summary::print(console, &finished);
     let command_status = match profiled {
-        Some(profiled) => Some(profiled.wait(ended, console).await?),
+        Some(profiled) => Some(profiled.wait(ended, &mut signals, console).await?),
         None => None,
     };
     Ok(Recorded { failed_outputs: finished.failed_outputs(), command_status })

@@ -9,13 +9,13 @@ use profiler_common::abi::{ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, Sampler
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::command::{Ended, Profiled};
 use super::config::Config;
 use super::error::RecordError;
 use super::live::{Live, Progress};
+use super::signals::Signals;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
 use crate::aggregate::window::Window;
@@ -138,10 +138,10 @@ impl Session {
         &mut self,
         config: &Config,
         mut profiled: Option<&mut Profiled>,
+        signals: &mut Signals,
         live: &mut Live,
         console: &mut impl std::io::Write,
     ) -> Result<Ended, RecordError> {
-        let mut signals = Signals::new()?;
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
@@ -231,33 +231,6 @@ impl Session {
 async fn command_ended(profiled: Option<&mut Profiled>) {
     if let Some(profiled) = profiled {
         profiled.ended().await;
-    }
-}
-
-/// The signals that end a capture early. Once made, none of them ends the process itself.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, RecordError> {
-        let listen =
-            |kind| signal(kind).map_err(|source| RecordError::System { what: "listen for signals", source });
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Ended {
-        tokio::select! {
-            _ = self.interrupt.recv() => Ended::Interrupted,
-            _ = self.terminate.recv() => Ended::Terminated,
-            _ = self.hang_up.recv() => Ended::Terminated,
-        }
     }
 }
 

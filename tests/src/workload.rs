@@ -1,0 +1,183 @@
+//! Known-answer programs: from a source in `workloads/` to a process that does what it is for.
+//!
+//! A source's first line says how it is built: `// build:` and the compiler's arguments. A built program is
+//! kept under a name that has the hash of all it was made from, so it is built once and never stale.
+
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::child::Running;
+use crate::places;
+
+/// Endings of sources, and how each is made into a program.
+const LANGUAGES: &[(&str, &[&str])] = &[
+    ("c", &["gcc", "-Wall"]),
+    ("cpp", &["g++", "-Wall"]),
+    ("rs", &["rustc", "--edition=2024"]),
+    ("go", &["go", "build"]),
+    ("js", &["node"]),
+];
+
+/// A compiler can be slow on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A program that can be started.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    command: Vec<OsString>,
+    args: Vec<OsString>,
+}
+
+impl Workload {
+    /// Builds `workloads/NAME.*`, or finds it built.
+    pub fn build(name: &str) -> Result<Self> {
+        let sources = places::workload_sources();
+        for (ending, compiler) in LANGUAGES {
+            let source = sources.join(format!("{name}.{ending}"));
+            if source.is_file() {
+                return match *ending {
+                    "js" => Self::script(&source),
+                    _ => Self::compiled(name, &source, compiler),
+                };
+            }
+        }
+        bail!("no workload {name} in {}", sources.display())
+    }
+
+    /// A program that is there already.
+    pub fn program(path: impl Into<OsString>) -> Self {
+        Self { command: vec![path.into()], args: Vec::new() }
+    }
+
+    fn script(source: &Path) -> Result<Self> {
+        // A copy in the build folder: a namespace test hides other places, /tmp above all.
+        let file = source.file_name().context("script without a name")?;
+        let copy = places::build_folder()?.join(file);
+        if std::fs::read(source)? != std::fs::read(&copy).unwrap_or_default() {
+            let fresh = tempfile::NamedTempFile::new_in(places::build_folder()?)?;
+            std::fs::copy(source, fresh.path()).with_context(|| format!("copy {}", source.display()))?;
+            fresh.persist(&copy).with_context(|| format!("write {}", copy.display()))?;
+        }
+        Ok(Self { command: vec!["node".into(), "--perf-basic-prof".into(), copy.into()], args: Vec::new() })
+    }
+
+    fn compiled(name: &str, source: &Path, compiler: &[&str]) -> Result<Self> {
+        let text = std::fs::read_to_string(source).with_context(|| format!("read {}", source.display()))?;
+        let flags = text.lines().next().and_then(|line| line.strip_prefix("// build:"));
+        let flags = flags.with_context(|| format!("{} does not begin with `// build:`", source.display()))?;
+        let mut hasher = DefaultHasher::new();
+        (&text, compiler).hash(&mut hasher);
+        for header in ["burn.h", "burn_code.h"] {
+            std::fs::read(places::workload_sources().join(header))?.hash(&mut hasher);
+        }
+        let folder = places::build_folder()?.join(format!("{:016x}", hasher.finish()));
+        let program = folder.join(name);
+        if !program.is_file() {
+            std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+            let fresh = tempfile::TempDir::new_in(&folder)?;
+            let made = fresh.path().join(name);
+            run_compiler(compiler, flags, source, &made)?;
+            std::fs::rename(&made, &program).with_context(|| format!("write {}", program.display()))?;
+        }
+        Ok(Self { command: vec![program.into()], args: Vec::new() })
+    }
+
+    /// The program's file; for a script, its interpreter.
+    pub fn path(&self) -> PathBuf {
+        self.command.first().map(PathBuf::from).unwrap_or_default()
+    }
+
+    /// The same with further arguments.
+    pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// A copy of the program's file at `path`.
+    pub fn copied_to(&self, path: &Path) -> Result<Self> {
+        places::copy_program(&self.path(), path)?;
+        Ok(Self { command: vec![path.into()], args: self.args.clone() })
+    }
+
+    /// The same, started by another program that takes a command as its last arguments.
+    pub fn under<S: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        self.command.splice(0..0, wrapper.into_iter().map(Into::into));
+        self
+    }
+
+    /// The command and its arguments.
+    pub fn words(&self) -> Vec<OsString> {
+        self.command.iter().chain(&self.args).cloned().collect()
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(&self) -> Result<RunningWorkload> {
+        let running = Running::start(self.words(), |_| {})?;
+        let mut introduction = Vec::new();
+        loop {
+            let line = running.next_line(|_| true, READY_WITHIN)?;
+            if line == "ready" {
+                return Ok(RunningWorkload { running, introduction });
+            }
+            introduction.push(line);
+        }
+    }
+}
+
+fn run_compiler(compiler: &[&str], flags: &str, source: &Path, made: &Path) -> Result<()> {
+    let [program, first @ ..] = compiler else { bail!("no compiler for {}", source.display()) };
+    let output = Command::new(program)
+        .args(first)
+        .args(flags.split_whitespace())
+        .arg("-o")
+        .arg(made)
+        .arg(source)
+        .output()
+        .with_context(|| format!("run {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} cannot build {}:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// A workload that does what it is for. Killed on drop.
+pub struct RunningWorkload {
+    running: Running,
+    introduction: Vec<String>,
+}
+
+impl RunningWorkload {
+    /// The number behind `KEY ` in a line from before it was ready, such as `thread NAME TID`.
+    pub fn introduced(&self, key: &str) -> Result<u64> {
+        let value = self.introduction.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("the workload did not say `{key}`"))?;
+        value.parse().with_context(|| format!("`{key} {value}` is no number"))
+    }
+
+    /// Waits until it has worked on for `ticks` more ticks of its own (some 50 ms of CPU time each).
+    pub fn works_on(&self, ticks: usize) -> Result<()> {
+        self.forget_lines();
+        // One more: a tick that is on its way may be old, too.
+        for _ in 0..=ticks {
+            self.next_line(|line| line.starts_with("tick "), READY_WITHIN)?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for RunningWorkload {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}

@@ -1,0 +1,17 @@
+//! The tests: real programs, the real kernel, and the release binary, a file a topic.
+//!
+//! Those that profile take the [`Machine`](profiler_tests::Machine) for themselves, or skip loudly where it
+//! cannot be profiled. A capture lasts two or three seconds at a high rate: enough samples to tell a share.
+
+mod commands;
+mod doctor;
+mod formats;
+mod hostile;
+mod known_answers;
+mod naming;
+mod outputs;
+mod privileges;
+mod processes;
+mod second_opinion;
+mod traces;
+mod usage;
