@@ -5,12 +5,14 @@
 //!   cargo xtask test [ARGS]          needed packages ─▶ every test this host runs   test.rs packages.rs
 //!   cargo xtask tidy                 the house rules that a program can check       tidy/
 //!   cargo xtask verifier [--update]  every program ─▶ the kernel's verifier         verifier.rs
+//!   cargo xtask bench                what flamekeeper costs, beside perf              bench/
 //!   cargo xtask ci                   all of it, as on every change                  ci.rs
 //! ```
 //!
 //! Nothing here is part of the product: the tasks call programs, and a user who only builds needs none of them.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who started it")]
 
+mod bench;
 mod ci;
 mod debian;
 mod ebpf;
@@ -58,6 +60,8 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Measure what flamekeeper costs, beside perf on the same load
+    Bench(bench::Args),
     /// Every check and every test, as for a change that is to be merged
     Ci,
 }
@@ -76,6 +80,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { args } => test::run(&workspace, &args),
         Task::Tidy => tidy::run(&workspace),
         Task::Verifier { update } => verifier::run(&workspace, update),
+        Task::Bench(args) => bench::run(&workspace, &args),
         Task::Ci => ci::run(&workspace),
     }
 }
