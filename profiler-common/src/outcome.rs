@@ -55,6 +55,30 @@ outcomes! {
     UserStackUnreadable = 5, "user_stack_unreadable", "the user stack could not be read";
     /// The stack's definition never arrived.
     DefinitionMissing = 6, "definition_missing", "its definition was lost on the way";
+    /// No unwind information covers an address, and no frame pointer helped.
+    NoUnwindRow = 7, "no_unwind_row", "no unwind information covers an address";
+    /// Unwind information by an expression that no rule can hold.
+    CfaExpressionUnknown = 8, "cfa_expression_unknown", "its unwind information is an expression of an unknown form";
+    /// Unwind information relative to a register that is not kept, or no longer known behind the first frame.
+    CfaRegisterUnknown = 9, "cfa_register_unknown", "its unwind information needs a register that is not kept";
+    /// Unwind information with a number too large for a rule.
+    RuleOutOfRange = 10, "rule_out_of_range", "its unwind information has a number too large to keep";
+    /// Unwind information with the return address in an unknown place.
+    ReturnAddressRuleUnknown = 11, "return_address_rule_unknown", "its return address lies in an unknown place";
+    /// Unwind information with a saved register in an unknown place.
+    SavedRegisterRuleUnknown = 12, "saved_register_rule_unknown", "a saved register lies in an unknown place";
+    /// The table of distinct unwind rules is full, or this file's share of it.
+    TooManyRules = 13, "too_many_rules", "there are more distinct unwind rules than the table holds";
+    /// Unwind information of a function that could not be read.
+    UnwindInfoMalformed = 14, "unwind_info_malformed", "its unwind information is damaged";
+    /// Memory of the stack could not be read: not resident, or not mapped.
+    StackMemoryUnreadable = 15, "stack_memory_unreadable", "a page of the stack was not in memory";
+    /// A frame pointer, where only it could help, that does not lead to a frame.
+    FramePointerImplausible = 16, "frame_pointer_implausible", "the frame pointer does not lead to a frame";
+    /// An address that is in no known mapping of the process.
+    NoMapping = 17, "no_mapping", "an address is in no mapping of the process";
+    /// The caller's stack pointer would be below the frame's own.
+    StackPointerFell = 18, "stack_pointer_fell", "the stack pointer would go backwards";
 
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";
