@@ -118,7 +118,11 @@ impl Workload {
 
     /// Starts it and waits until it says that it is ready.
     pub fn start(&self) -> Result<RunningWorkload> {
-        let running = Running::start(self.words(), |_| {})?;
+        // Node writes a log beside its perf map, wherever it is started.
+        let folder = places::build_folder()?;
+        let running = Running::start(self.words(), |command| {
+            command.current_dir(folder);
+        })?;
         let mut introduction = Vec::new();
         loop {
             let line = running.next_line(|_| true, READY_WITHIN)?;

@@ -157,3 +157,17 @@ fn the_default_rate_is_99_a_second() -> Result<()> {
     let total = u32::try_from(pprof.stacks().of("c_frame_pointers").total())?;
     ensure_near("samples of two CPU seconds", f64::from(total), 198.0, 0.05)
 }
+
+#[test]
+fn a_stack_deeper_than_the_walker_goes_keeps_its_leaf_and_says_so() -> Result<()> {
+    let machine = machine_or_skip!();
+    let captured = capture(&machine, &Workload::build("c_deep")?.args(["500"]))?;
+    let stacks = captured.folded("profile.folded")?.of("c_deep");
+    stacks
+        .ensure_share_at_least(&["*incomplete*", "descend", "descend", "descend", "burn_at_the_end"], 0.9)?;
+    let deep = |stack: &&profiler_tests::Stack| {
+        stack.frames.iter().filter(|frame| *frame == "descend").count() >= 50
+    };
+    ensure!(stacks.0.iter().any(|stack| deep(&stack)), "{stacks}");
+    stacks.ensure_none(&["main", "descend"])
+}

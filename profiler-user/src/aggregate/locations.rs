@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::profile::{Function, Line, Location, Mapping, Space};
+use crate::elf::ElfHeaders;
 use crate::process::files::{CodeFile, FileTable};
 use crate::process::{FileId, Place};
 use crate::symbolize::{NamedAddress, NamedFunction, NamedLine};
@@ -58,13 +59,13 @@ impl<'a> Locations<'a> {
                 let mapping = self.bare_mapping(MappingKey::Memory, "[anon]", u64::MAX);
                 self.code(mapping, at.0, Space::User, name, || format!("[anon]+{:#x}", at.0))
             }
-            Place::File(id, offset) => self.in_file(id, offset, name),
+            Place::File(id, offset) | Place::Foreign(id, offset, ..) => self.in_file(id, offset, name),
         }
     }
 
     fn in_file(&mut self, id: FileId, offset: FileOffset, name: Option<&NamedAddress>) -> u32 {
         let Some(file) = self.files.get(id) else { return self.marker("[file unknown]".into()) };
-        let vaddr = file.elf.code_vaddr(offset);
+        let vaddr = file.elf.as_ref().and_then(|elf| elf.code_vaddr(offset));
         let mapping = self.file_mapping(id, file, offset);
         let module = crate::process::scan::file_name(file.path.as_os_str());
         // Outside every segment there is no address as linked; the offset says as much.
@@ -125,7 +126,7 @@ impl<'a> Locations<'a> {
     }
 
     fn file_mapping(&mut self, id: FileId, file: &CodeFile, offset: FileOffset) -> u32 {
-        let segment = file.elf.code_segment(offset);
+        let segment = file.elf.as_ref().and_then(|elf| elf.code_segment(offset));
         let key = MappingKey::Segment(id, segment.map_or(0, |segment| segment.vaddr.0));
         if let Some(&known) = self.mapping_ids.get(&key) {
             return known;
@@ -134,7 +135,11 @@ impl<'a> Locations<'a> {
             .map_or((0, u64::MAX, 0), |segment| (segment.vaddr.0, segment.file_bytes, segment.file_offset.0));
         let mapping = Mapping {
             path: file.path.to_string_lossy().into(),
-            build_id: file.elf.build_id().map_or_else(|| "".into(), |id| id.to_string().into()),
+            build_id: file
+                .elf
+                .as_ref()
+                .and_then(ElfHeaders::build_id)
+                .map_or_else(|| "".into(), |id| id.to_string().into()),
             start,
             limit: start.saturating_add(size),
             file_offset,

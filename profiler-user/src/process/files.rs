@@ -10,6 +10,7 @@
 //! alone can be forged by whoever builds a file, and would then lend its names to every other process.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -31,10 +32,10 @@ use crate::host::ProcFs;
 pub struct CodeFile {
     /// Path as the process saw it that we met it in first.
     pub path: PathBuf,
-    /// The open file. `None` when more files were sampled than may be open: named by path, if at all.
+    /// The open file. `None` when it could not be opened, or when more files were sampled than may be open.
     pub file: Option<File>,
-    /// What its headers say.
-    pub elf: ElfHeaders,
+    /// What its headers say, if it is an ELF file.
+    pub elf: Option<ElfHeaders>,
     /// Root of the process that we met it in, for its debug files.
     pub root: Option<Arc<ProcessRoot>>,
 }
@@ -45,9 +46,9 @@ pub enum Opened {
     /// An ELF file.
     Elf(FileId),
     /// No ELF file: code is made there at run time.
-    NotElf,
-    /// Gone, or not the file that was mapped.
-    Unopenable,
+    Foreign(FileId),
+    /// Gone, or not the file that was mapped. Known by its path alone.
+    Unopenable(FileId),
 }
 
 /// One state of one file on one file system. Two states never share it while we hold the file open.
@@ -72,13 +73,20 @@ pub struct FileTable {
     files: Vec<CodeFile>,
     by_inode: HashMap<Inode, Opened>,
     by_identity: HashMap<FileIdentity, FileId>,
+    unopenable: HashMap<PathBuf, FileId>,
     open_max: usize,
 }
 
 impl FileTable {
     /// Keeps at most `open_max` files open.
     pub fn new(open_max: usize) -> Self {
-        Self { files: Vec::new(), by_inode: HashMap::new(), by_identity: HashMap::new(), open_max }
+        Self {
+            files: Vec::new(),
+            by_inode: HashMap::new(),
+            by_identity: HashMap::new(),
+            unopenable: HashMap::new(),
+            open_max,
+        }
     }
 
     /// A file by its id.
@@ -93,33 +101,53 @@ impl FileTable {
 
     /// Opens the file behind a mapping of a process.
     pub fn open(&mut self, proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Opened {
-        let Some((file, metadata)) = find(proc, owner, mapping, named) else { return Opened::Unopenable };
+        let Some((file, metadata)) = find(proc, owner, mapping, named) else { return self.unopenable(named) };
         let inode = Inode::of(&metadata);
         if let Some(&known) = self.by_inode.get(&inode) {
             return known;
         }
         let opened = match ElfHeaders::read(&file) {
-            Ok(elf) => self.add(proc, owner, file, elf, named),
-            Err(_not_elf) => Opened::NotElf,
+            Ok(elf) => Opened::Elf(self.elf(proc, owner, file, elf, named)),
+            Err(_not_elf) => Opened::Foreign(self.add(None, None, None, &named.path)),
         };
         self.by_inode.insert(inode, opened);
         opened
     }
 
-    fn add(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> Opened {
+    fn elf(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> FileId {
         let identity = elf.identity().clone();
         // Without a build id two files with the same headers may still differ.
         let known = identity.build_id.as_ref().and_then(|_| self.by_identity.get(&identity));
         if let Some(&id) = known {
-            return Opened::Elf(id);
+            return id;
         }
-        let Ok(number) = u32::try_from(self.files.len()) else { return Opened::Unopenable };
-        let id = FileId(number);
         let file = (self.files.len() < self.open_max).then_some(file);
         let root = ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new);
-        self.files.push(CodeFile { path: without_deleted(&named.path), file, elf, root });
+        let id = self.add(file, Some(elf), root, &named.path);
         self.by_identity.insert(identity, id);
-        Opened::Elf(id)
+        id
+    }
+
+    fn unopenable(&mut self, named: &NamedFile) -> Opened {
+        let path = without_deleted(&named.path);
+        if let Some(&id) = self.unopenable.get(&path) {
+            return Opened::Unopenable(id);
+        }
+        let id = self.add(None, None, None, &named.path);
+        self.unopenable.insert(path, id);
+        Opened::Unopenable(id)
+    }
+
+    fn add(
+        &mut self,
+        file: Option<File>,
+        elf: Option<ElfHeaders>,
+        root: Option<Arc<ProcessRoot>>,
+        path: &OsStr,
+    ) -> FileId {
+        let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+        self.files.push(CodeFile { path: without_deleted(path), file, elf, root });
+        id
     }
 }
 
@@ -167,8 +195,8 @@ fn is_the_mapped_one(file: &File, metadata: &Metadata, hint: &FileHint) -> bool 
     }
 }
 
-fn without_deleted(path: &std::ffi::OsStr) -> PathBuf {
+fn without_deleted(path: &OsStr) -> PathBuf {
     let bytes = path.as_bytes();
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
-    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+    PathBuf::from(OsStr::from_bytes(bytes))
 }

@@ -15,9 +15,11 @@ pub enum Backing {
     Unopened(Arc<NamedFile>),
     /// A file, opened.
     File(FileId),
+    /// A file that is no ELF file.
+    Foreign(FileId),
     /// The kernel's page of user code.
     Vdso,
-    /// Memory without a file, or with one that is no ELF file or cannot be opened.
+    /// Memory without a file.
     Memory,
 }
 

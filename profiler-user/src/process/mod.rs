@@ -38,6 +38,9 @@ pub struct FileId(pub u32);
 pub enum Place {
     /// In a file.
     File(FileId, FileOffset),
+    /// In a file that is no ELF file: code that was made at run time. Only the process can tell its name,
+    /// and by the address it has there.
+    Foreign(FileId, FileOffset, ProcessId, RuntimeAddr),
     /// In the kernel.
     Kernel(KernelAddr),
     /// In the kernel's page of user code, the same in every process.

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use procfs::FromRead;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::host::ProcFs;
@@ -126,12 +126,18 @@ impl ProcessRoot {
         self.innermost_pid
     }
 
-    /// Whether both are the same folder, so that looking in one of them is enough.
+    /// Whether both are the same folder of the same mount, so that looking in one of them is enough.
+    ///
+    /// A process with mounts of its own (a service with a private `/tmp`, say) can have the host's root
+    /// folder and still see other files below it. Kernels before 5.8 do not tell mounts apart: then never.
     pub fn is_same_folder(&self, other: &Self) -> bool {
-        match (rustix::fs::fstat(&self.folder), rustix::fs::fstat(&other.folder)) {
-            (Ok(own), Ok(others)) => (own.st_dev, own.st_ino) == (others.st_dev, others.st_ino),
-            _ => false,
-        }
+        let place = |root: &Self| {
+            let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+            let stat = rustix::fs::statx(&root.folder, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+            let is_known = StatxFlags::from_bits_retain(stat.stx_mask).contains(wanted);
+            is_known.then_some((stat.stx_mnt_id, stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
+        };
+        place(self).is_some_and(|own| place(other) == Some(own))
     }
 
     /// Opens a regular file of the process's user or of root, of at most `max_bytes`, for reading.

@@ -389,10 +389,10 @@ impl ProcessTable {
             Backing::Unopened(named) => {
                 let backing = match self.files.open(&self.proc, tgid, &mapping, named) {
                     Opened::Elf(id) => Backing::File(id),
-                    Opened::NotElf => Backing::Memory,
-                    Opened::Unopenable => {
+                    Opened::Foreign(id) => Backing::Foreign(id),
+                    Opened::Unopenable(id) => {
                         self.counts.add(Outcome::FileUnopenable, 1);
-                        Backing::Memory
+                        Backing::File(id)
                     }
                 };
                 if let Some(live) = self.live.get_mut(&tgid) {
@@ -405,13 +405,22 @@ impl ProcessTable {
         let offset: Option<FileOffset> = mapping.file_offset(at);
         match (backing, offset) {
             (Backing::File(id), Some(offset)) => Place::File(id, offset),
+            (Backing::Foreign(id), Some(offset)) => {
+                self.seek_root(tgid, process);
+                Place::Foreign(id, offset, process, at)
+            }
             (Backing::Vdso, Some(_)) => Place::Vdso(FileOffset(at.0 - mapping.start.0)),
             _ => self.in_process(tgid, process, at),
         }
     }
 
-    /// Memory without a file: only the process itself can tell the names (a perf map in its /tmp).
     fn in_process(&mut self, tgid: Tgid, process: ProcessId, at: RuntimeAddr) -> Place {
+        self.seek_root(tgid, process);
+        Place::Process(process, at)
+    }
+
+    /// Only the process itself can tell the names of code that it made (a perf map in its /tmp).
+    fn seek_root(&mut self, tgid: Tgid, process: ProcessId) {
         if let Some(sampled) = self.sampled_processes.get_mut(process.0 as usize)
             && matches!(sampled.root, Root::NotNeeded)
         {
@@ -420,7 +429,6 @@ impl ProcessTable {
             self.roots_left -= usize::from(root.is_some());
             sampled.root = root.map_or(Root::Unavailable, |root| Root::Open(Arc::new(root)));
         }
-        Place::Process(process, at)
     }
 }
 

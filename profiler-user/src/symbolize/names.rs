@@ -57,7 +57,7 @@ pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> N
         if let Some(process) = processes.sampled_processes().get(id.0 as usize)
             && let Root::Open(root) = &process.root
         {
-            names.perf_map(id, root, &addresses);
+            names.perf_map(root, &addresses);
         }
     }
     names
@@ -69,7 +69,8 @@ struct Sorted {
     files: BTreeMap<FileId, Vec<FileOffset>>,
     kernel: Vec<KernelAddr>,
     vdso: Vec<FileOffset>,
-    processes: BTreeMap<ProcessId, Vec<RuntimeAddr>>,
+    /// With the place that each address stands for.
+    processes: BTreeMap<ProcessId, Vec<(RuntimeAddr, Place)>>,
 }
 
 impl Sorted {
@@ -83,18 +84,24 @@ impl Sorted {
                 Place::File(file, at) => sorted.files.entry(file).or_default().push(at),
                 Place::Kernel(at) => sorted.kernel.push(at),
                 Place::Vdso(at) => sorted.vdso.push(at),
-                Place::Process(process, at) => sorted.processes.entry(process).or_default().push(at),
+                Place::Process(process, at) | Place::Foreign(.., process, at) => {
+                    sorted.processes.entry(process).or_default().push((at, place));
+                }
                 Place::Marker(_) => {}
             }
         }
+        // Foreign files come before memory.
+        sorted.processes.values_mut().for_each(|addresses| addresses.sort_unstable());
         sorted
     }
 }
 
 impl Names {
     fn native(&mut self, namer: &NativeNamer, id: FileId, file: Option<&CodeFile>, offsets: &[FileOffset]) {
-        let Some((file, open)) = file.and_then(|file| Some((file, file.file.as_ref()?))) else {
-            self.counts.add(Outcome::FileUnreadable, 1);
+        let open = file.and_then(|file| Some((file, file.file.as_ref()?)));
+        let Some((file, open)) = open else {
+            // What could not be opened at all was counted then; this one was one too many to keep open.
+            self.counts.add(Outcome::FileUnreadable, u64::from(file.is_some_and(|file| file.elf.is_some())));
             return;
         };
         let native = NativeFile { file: open, path: &file.path, process: file.root.as_deref() };
@@ -142,16 +149,17 @@ impl Names {
     }
 
     /// Names that the process wrote down itself. Most processes with code in memory wrote none.
-    fn perf_map(&mut self, id: ProcessId, root: &ProcessRoot, addresses: &[RuntimeAddr]) {
+    fn perf_map(&mut self, root: &ProcessRoot, places: &[(RuntimeAddr, Place)]) {
         let path = perf_map_path(root.innermost_pid());
         let Ok(file) = root.open_planted(&path, FinalLink::Refuse, PERF_MAP_BYTES_MAX) else { return };
-        let Ok(map) = read_perf_map(BufReader::with_capacity(64 << 10, file), addresses) else {
+        let addresses: Vec<RuntimeAddr> = places.iter().map(|&(at, _)| at).collect();
+        let Ok(map) = read_perf_map(BufReader::with_capacity(64 << 10, file), &addresses) else {
             self.counts.add(Outcome::FileUnreadable, 1);
             return;
         };
-        for (&at, name) in addresses.iter().zip(map.names) {
+        for (&(_, place), name) in places.iter().zip(map.names) {
             if let Some(name) = name {
-                self.by_place.insert(Place::Process(id, at), plain(name));
+                self.by_place.insert(place, plain(name));
             }
         }
     }
