@@ -135,7 +135,69 @@ pub struct Target {
     pub reserved: u32,
 }
 
+/// What the walker knows of a process: key is its tgid. Stale unless start and exec agree with the task's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct WalkedProcess {
+    /// Start on CLOCK_BOOTTIME, nanoseconds, as in a sample.
+    pub start_time: u64,
+    /// Programs executed, as in a sample.
+    pub exec_id: u32,
+    /// Index of its first mapping in the array of mappings.
+    pub first_mapping: u32,
+    /// How many follow, by ascending address, none overlapping.
+    pub mappings: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// An executable mapping of a process whose file has rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct WalkedMapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Runtime address − this = address as linked.
+    pub vaddr_bias: u64,
+    /// Runtime address − this = offset in the file.
+    pub file_bias: u64,
+    /// Page of an address as linked = this + (address >> 16), wrapping.
+    pub page_bias: u32,
+    /// Handle of the file, the value of native frames.
+    pub file: u32,
+}
+
+/// 64 KiB of text of a file, and where its rows lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TextPage {
+    /// Index of the block of rows.
+    pub block: u32,
+    /// First row in the block.
+    pub first_row: u32,
+    /// Rows; 0 while the page is not loaded.
+    pub rows: u32,
+    /// Walks that came by, counted by the walker; wraps.
+    pub touched: u32,
+}
+
+/// Rows of one block: 256 KiB.
+pub const BLOCK_ROWS: usize = 1 << 16;
+/// Blocks: 64 MiB of rows.
+pub const ROW_BLOCKS: usize = 256;
+/// Pages of all files: 4 GiB of text.
+pub const TEXT_PAGES: usize = 1 << 16;
+/// Mappings of all processes.
+pub const WALKED_MAPPINGS: usize = 1 << 17;
+/// Processes that the walker knows.
+pub const WALKED_PROCESSES: usize = 1 << 14;
+
 const _: () = {
+    assert!(size_of::<WalkedProcess>() == 24, "WalkedProcess is ABI");
+    assert!(size_of::<WalkedMapping>() == 40, "WalkedMapping is ABI");
+    assert!(size_of::<TextPage>() == 16, "TextPage is ABI");
     assert!(size_of::<SampleEvent>() == 56, "SampleEvent is ABI");
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
     assert!(size_of::<SamplerConfig>() == 40, "SamplerConfig is ABI");

@@ -104,6 +104,12 @@ impl Frame {
         Self::new(FrameKind::Unbacked, flags, 0, address)
     }
 
+    /// Code in a file.
+    #[inline(always)]
+    pub const fn native(file: u32, offset: u64, is_return: bool) -> Self {
+        Self::new(FrameKind::Native, if is_return { FLAG_RETURN } else { 0 }, file as u64, offset)
+    }
+
     /// The place where a walk ended early, and why.
     #[inline(always)]
     pub const fn marker(reason: Outcome) -> Self {

@@ -9,12 +9,15 @@
 //! The tick may interrupt anything, NMI context included: it updates array slots and the ring, nothing else.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod helpers;
 mod lifecycle;
 mod maps;
 mod sample;
+mod registers;
 mod unwind;
+mod walk;
 
 use aya_ebpf::macros::{perf_event, raw_tracepoint};
 use aya_ebpf::programs::{PerfEventContext, RawTracePointContext};

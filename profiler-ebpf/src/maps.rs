@@ -1,11 +1,14 @@
 //! Every map: who writes it, who reads it, what happens when it is full.
 //! Layouts of keys, values and events are `profiler-common`'s, so both halves compile the same ones.
 
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, SamplerConfig, StackEvent, Target, TaskOffsets,
+    BLOCK_ROWS, KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, SamplerConfig, StackEvent, TEXT_PAGES, TaskOffsets,
+    Target, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
+use profiler_common::unwind_row::{RULES_MAX, UnwindRow};
+use profiler_common::unwind_rule::Rule;
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
 
@@ -36,6 +39,61 @@ pub static ADDRESSES: PerCpuArray<Addresses, 1> = PerCpuArray::new();
 /// The definition being built; valid within one tick.
 #[btf_map]
 pub static STACK: PerCpuArray<StackScratch, 1> = PerCpuArray::new();
+
+/// Processes that the walker knows. User space writes, the tick looks up; one that is not there is walked
+/// by frame pointers.
+#[btf_map]
+pub static PROCESSES: HashMap<u32, WalkedProcess, { WALKED_PROCESSES }> = HashMap::new();
+
+/// Mappings of all those processes, each process's side by side. User space writes.
+#[btf_map]
+pub static MAPPINGS: Array<WalkedMapping, { WALKED_MAPPINGS }> = Array::new();
+
+/// Pages of text of all files. User space writes, the tick counts touches.
+#[btf_map]
+pub static PAGES: Array<TextPage, { TEXT_PAGES }> = Array::new();
+
+/// Rules of all files. User space writes.
+#[btf_map]
+pub static RULES: Array<Rule, { RULES_MAX as usize }> = Array::new();
+
+/// Blocks of rows, made as they are needed. User space writes.
+#[btf_map]
+pub static ROWS: ArrayOfMaps<Array<RowBlock, 1>, { ROW_BLOCKS }> = ArrayOfMaps::new();
+
+/// The walk in progress; valid within one tick.
+#[btf_map]
+pub static WALK: PerCpuArray<Walk, 1> = PerCpuArray::new();
+
+/// See [`ROWS`].
+#[repr(C)]
+pub struct RowBlock {
+    pub rows: [UnwindRow; BLOCK_ROWS],
+}
+
+/// See [`WALK`]. Every scalar of the walk lives here and not on the stack: what the verifier reads back from
+/// map memory it knows nothing of, so the second pass over a frame is like the first, and it stops there.
+#[repr(C)]
+pub struct Walk {
+    pub pc: u64,
+    pub sp: u64,
+    pub fp: u64,
+    pub lr: u64,
+    pub bx: u64,
+    pub is_return: u32,
+    pub slots: u32,
+    pub outcome: u32,
+    /// Always 0.
+    pub opaque_zero: u32,
+    pub first_mapping: u32,
+    pub mappings: u32,
+    /// The mapping of the frame before, which most often is this one's too.
+    pub last_mapping: u32,
+    /// Whether the registers are still those of the interrupted frame.
+    pub is_sampled_frame: u32,
+    /// The interrupted frame's registers by their DWARF numbers.
+    pub sampled: [u64; 32],
+}
 
 /// What user space decided before load. Read through [`config`], never by name: the compiler would take
 /// the zeros below for the truth.

@@ -38,6 +38,14 @@ pub fn user_stack(
     process: StackHasher,
     scratch: &mut StackScratch,
 ) -> (Option<Walked>, Outcome) {
+    if let Some(walk) = crate::maps::WALK.get_ptr_mut(0) {
+        // SAFETY: this CPU's slot.
+        let walk = unsafe { &mut *walk };
+        if walk.mappings != 0 {
+            crate::walk::walk_user_stack(ctx, walk, scratch);
+            return (Some(Walked { slots: walk.slots, hash: crate::walk::hash(scratch, walk.slots, process) }), Outcome::RootReached);
+        }
+    }
     let Some(addresses) = scratch_addresses() else { return (None, Outcome::UserStackUnreadable) };
     let found = helpers::walk_stack(ctx, Walker::UserFramePointers, addresses);
     if found <= 0 {

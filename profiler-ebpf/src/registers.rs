@@ -1,0 +1,55 @@
+//! The interrupted user registers → the walk's first frame.
+//!
+//! A tick in user mode has them in its context; in kernel mode they are what the task saved when it entered
+//! the kernel. DWARF numbers: System V ABI for AMD64 figure 3.36, DWARF for the Arm 64-bit architecture section 4.1.
+
+use aya_ebpf::bindings::bpf_perf_event_data;
+use aya_ebpf::helpers::generated as raw;
+use aya_ebpf::programs::PerfEventContext;
+use core::ptr::read_volatile as read;
+
+use crate::maps::Walk;
+
+/// LLVM merges equal tails of two branches, volatile loads too; a load that goes through either the context or a
+/// task's registers is refused ("same insn cannot be used with different pointers").
+#[inline(always)]
+fn keep_apart() {
+    // SAFETY: no instruction.
+    unsafe { core::arch::asm!("") };
+}
+
+macro_rules! copy_registers {
+    ($walk:ident, $regs:expr, [$($name:ident = $number:literal),+], pc $pc:ident, sp $sp:ident, fp $fp:ident, bx $bx:ident) => {{
+        let regs = $regs;
+        $($walk.sampled[$number] = read(&raw const (*regs).$name);)+
+        $walk.pc = read(&raw const (*regs).$pc);
+        $walk.sp = read(&raw const (*regs).$sp);
+        $walk.fp = read(&raw const (*regs).$fp);
+        $walk.bx = read(&raw const (*regs).$bx);
+    }};
+}
+
+/// Fills in the registers of the frame that the sample interrupted.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn load(ctx: &PerfEventContext, walk: &mut Walk) {
+    let data: *const bpf_perf_event_data = ctx.ctx;
+    // SAFETY: the context of a perf_event program is a bpf_perf_event_data, and a task's saved registers are a
+    // pt_regs; 8-byte loads of members are what the verifier allows in both.
+    unsafe {
+        if read(&raw const (*data).regs.cs) & 3 == 3 {
+            copy_registers!(walk, &raw const (*data).regs,
+                [rax = 0, rdx = 1, rcx = 2, rbx = 3, rsi = 4, rdi = 5, rbp = 6, rsp = 7, r8 = 8, r9 = 9, r10 = 10,
+                 r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15],
+                pc rip, sp rsp, fp rbp, bx rbx);
+            keep_apart();
+        } else {
+            let task = raw::bpf_get_current_task_btf();
+            let regs = raw::bpf_task_pt_regs(task) as *const aya_ebpf::bindings::pt_regs;
+            copy_registers!(walk, regs,
+                [rax = 0, rdx = 1, rcx = 2, rbx = 3, rsi = 4, rdi = 5, rbp = 6, rsp = 7, r8 = 8, r9 = 9, r10 = 10,
+                 r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15],
+                pc rip, sp rsp, fp rbp, bx rbx);
+        }
+    }
+}
