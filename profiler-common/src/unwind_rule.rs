@@ -24,8 +24,6 @@ pub enum RuleKind {
     Plt = 5,
     /// The kernel's return from a signal handler: registers lie in its frame at `sp`.
     Signal = 6,
-    /// Go's `runtime.asmcgocall`, on the thread's stack: the goroutine's stack is found through its `g`.
-    GoCgoCall = 7,
 }
 
 /// What no rule can hold, or could not be believed.
@@ -170,8 +168,6 @@ impl Rule {
     pub const END: Self = Self::of_kind(RuleKind::End, 0);
     /// See [`RuleKind::Signal`].
     pub const SIGNAL: Self = Self::of_kind(RuleKind::Signal, 0);
-    /// See [`RuleKind::GoCgoCall`].
-    pub const GO_CGO_CALL: Self = Self::of_kind(RuleKind::GoCgoCall, 0);
 
     const fn of_kind(kind: RuleKind, addend: i8) -> Self {
         Self { kind: kind as u8, base: 0, how: 0, addend, offset: 0, fp_words: 0, other_words: 0 }
@@ -254,7 +250,6 @@ impl Rule {
             4 => RuleKind::Memory,
             5 => RuleKind::Plt,
             6 => RuleKind::Signal,
-            7 => RuleKind::GoCgoCall,
             _ => RuleKind::Gap,
         }
     }

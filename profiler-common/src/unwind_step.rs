@@ -9,9 +9,9 @@
 //! code runs in the kernel half (memory by a helper), in user space over a copied stack, and under tests and Miri.
 //!
 //! **Where the walk can go.** Stacks grow down, so a caller's stack pointer lies above its callee's; a rule that says
-//! otherwise ends the walk, with three exceptions that leave the stack on purpose: the kernel's signal frame
-//! (the handler may run on a stack of its own), rules marked [`Rule::switches_stack`] (Go's `systemstack` and its
-//! kind), and Go's call into C. Coroutines of `makecontext` need none: their outermost frame is a root. With the
+//! otherwise ends the walk, with two exceptions that leave the stack on purpose: the kernel's signal frame
+//! (the handler may run on a stack of its own), and rules marked [`Rule::switches_stack`] (Go's `systemstack`, and
+//! `asmcgocall`, which calls into C on the thread's stack). Coroutines of `makecontext` need none: their outermost frame is a root. With the
 //! exceptions a damaged stack could go round in a circle, so the caller bounds the number of frames.
 //!
 //! **Noreturn calls.** A function that ends in a call of `abort` leaves a return address that belongs to the next
@@ -117,7 +117,6 @@ pub fn step(
             read.wrapping_add(words(rule.addend() as i16))
         }
         RuleKind::Signal => return step_signal(arch, regs.sp, read_word),
-        RuleKind::GoCgoCall => return step_go_cgo_call(regs, read_word),
         RuleKind::End => return StepOutcome::Root,
         RuleKind::Unsupported => return StepOutcome::Stop(rule.why_unsupported().outcome()),
         RuleKind::Gap => return step_without_row(arch, regs, read_word, is_code),
@@ -260,26 +259,6 @@ fn step_signal(arch: Arch, sp: u64, mut read_word: impl FnMut(RuntimeAddr) -> Op
         Arch::X86_64 => StepOutcome::Frame(Regs { pc, sp, fp, lr: 0, bx: other }),
         Arch::Arm64 { .. } => StepOutcome::Frame(Regs { pc, sp, fp, lr: other, bx: 0 }),
     }
-}
-
-/// Bytes into Go's `g` at which the upper end of its stack is kept: `stack.lo` comes first, since Go 1.4.
-const GO_STACK_HIGH: u64 = 8;
-
-/// `runtime.asmcgocall` (x86_64) moves to the thread's stack and keeps there, at its stack pointer, how deep the
-/// goroutine's stack was, and in the next word its `g`.
-#[inline(always)]
-fn step_go_cgo_call(regs: &Regs, mut read_word: impl FnMut(RuntimeAddr) -> Option<u64>) -> StepOutcome {
-    let depth = or_stop!(read_word(RuntimeAddr(regs.sp)), Outcome::StackMemoryUnreadable);
-    let g = or_stop!(read_word(RuntimeAddr(regs.sp.wrapping_add(8))), Outcome::StackMemoryUnreadable);
-    let high = RuntimeAddr(g.wrapping_add(GO_STACK_HIGH));
-    let high = or_stop!(read_word(high), Outcome::StackMemoryUnreadable);
-    let sp = high.wrapping_sub(depth);
-    let return_address = or_stop!(read_word(RuntimeAddr(sp)), Outcome::StackMemoryUnreadable);
-    if return_address == 0 {
-        return StepOutcome::Root;
-    }
-    let pc = CodeAddr::Return(RuntimeAddr(return_address));
-    StepOutcome::Frame(Regs { pc, sp: sp.wrapping_add(8), ..*regs })
 }
 
 /// The first eight bytes of `mov $15, %rax; syscall`: `rt_sigreturn`, as the C libraries and Go spell it.

@@ -194,13 +194,6 @@ fn the_stack_pointer_grows_unless_the_rule_says_that_the_stack_changes() {
 }
 
 #[test]
-fn a_call_from_go_into_c_goes_on_where_the_goroutine_left_its_stack() {
-    let (g, high) = (0xc000_0000_1000, 0xc000_0008_0000);
-    let words = [(STACK, 0x230), (STACK + 8, g), (g + 8, high), (high - 0x230, CALLER)];
-    assert_eq!(x86(Rule::GO_CGO_CALL, &words), frame(high - 0x228, STACK + 0x100, 0xb0b));
-}
-
-#[test]
 fn a_function_that_says_its_caller_was_interrupted_gives_an_exact_pc() {
     let StepOutcome::Frame(caller) = x86(SP_16.interrupting(), &[(STACK + 8, CALLER)]) else { panic!() };
     assert_eq!(caller.pc, CodeAddr::Interrupted(RuntimeAddr(CALLER)));
@@ -242,8 +235,7 @@ fn no_registers_rule_or_memory_make_it_panic() {
         let place = i16::from_le_bytes([bytes[6], bytes[7]]);
         let rule = match bytes[8] & 7 {
             0 => Rule::SIGNAL,
-            1 => Rule::GO_CGO_CALL,
-            2 => Rule::plt(bytes[9].cast_signed()),
+            1 | 2 => Rule::plt(bytes[9].cast_signed()),
             3 => Rule::memory(base, offset, bytes[9].cast_signed()).with_fp(Saved::AtFramePointer(place)),
             4 => Rule::GAP,
             5 => Rule::register(base, offset).with_return_address(ReturnAddress::AtCfa(place)),

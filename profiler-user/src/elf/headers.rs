@@ -119,6 +119,15 @@ impl LoadSegment {
     }
 }
 
+/// What a file's code runs on, as far as stacks can be walked there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// `EM_X86_64` in a 64-bit file.
+    X86_64,
+    /// `EM_AARCH64` in a 64-bit file.
+    Arm64,
+}
+
 /// What makes two files the same one for unwind rows and names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
@@ -136,6 +145,9 @@ pub struct ElfHeaders {
     segments: Vec<LoadSegment>,
     identity: FileIdentity,
     sections: SectionTable,
+    machine: Option<Machine>,
+    entry: ElfVaddr,
+    unwind_header: Option<LoadSegment>,
 }
 
 /// Where the section headers lie.
@@ -206,6 +218,21 @@ impl ElfHeaders {
         &self.identity
     }
 
+    /// What its code runs on; `None` for any other.
+    pub fn machine(&self) -> Option<Machine> {
+        self.machine
+    }
+
+    /// Where the program starts; 0 in a library.
+    pub fn entry(&self) -> ElfVaddr {
+        self.entry
+    }
+
+    /// `PT_GNU_EH_FRAME`: the search table over `.eh_frame`, which says where that is also when section headers are gone.
+    pub(crate) fn unwind_header(&self) -> Option<&LoadSegment> {
+        self.unwind_header.as_ref()
+    }
+
     pub(crate) fn is_64_bit(&self) -> bool {
         self.is_64_bit
     }
@@ -239,7 +266,8 @@ fn read_headers<H: FileHeader<Endian = Endianness>>(
     hash.update(&[header.e_ident().class.0, header.e_ident().data.0]);
     hash.update(&header.e_machine(endian).0.to_le_bytes());
     hash.update(&table);
-    if let Some(unwind) = programs.iter().find(|program| program.p_type(endian) == elf::PT_GNU_EH_FRAME) {
+    let unwind_header = programs.iter().find(|program| program.p_type(endian) == elf::PT_GNU_EH_FRAME);
+    if let Some(unwind) = unwind_header {
         let bytes = unwind.p_filesz(endian).into().min(UNWIND_HEADER_BYTES_MAX);
         hash.update(&part(source, start, unwind.p_offset(endian).into(), bytes)?);
     }
@@ -260,6 +288,13 @@ fn read_headers<H: FileHeader<Endian = Endianness>>(
             },
             names_index: header.e_shstrndx(endian).0,
         },
+        machine: match header.e_machine(endian) {
+            elf::EM_X86_64 if header.is_type_64() => Some(Machine::X86_64),
+            elf::EM_AARCH64 if header.is_type_64() => Some(Machine::Arm64),
+            _ => None,
+        },
+        entry: ElfVaddr(header.e_entry(endian).into()),
+        unwind_header: unwind_header.map(|program| segment(program, endian)),
     })
 }
 
@@ -306,12 +341,16 @@ fn load_segment<P: ProgramHeader<Endian = Endianness>>(
     program: &P,
     endian: Endianness,
 ) -> Option<LoadSegment> {
-    (program.p_type(endian) == elf::PT_LOAD).then(|| LoadSegment {
+    (program.p_type(endian) == elf::PT_LOAD).then(|| segment(program, endian))
+}
+
+fn segment<P: ProgramHeader<Endian = Endianness>>(program: &P, endian: Endianness) -> LoadSegment {
+    LoadSegment {
         file_offset: FileOffset(program.p_offset(endian).into()),
         vaddr: ElfVaddr(program.p_vaddr(endian).into()),
         file_bytes: program.p_filesz(endian).into(),
         executable: program.p_flags(endian).contains(elf::PF_X),
-    })
+    }
 }
 
 fn find_build_id<H: FileHeader<Endian = Endianness>>(

@@ -15,5 +15,5 @@ pub mod headers;
 pub mod sections;
 
 pub use error::ElfError;
-pub use headers::{BuildId, ElfHeaders, FileIdentity, LoadSegment, ReadAt};
+pub use headers::{BuildId, ElfHeaders, FileIdentity, LoadSegment, Machine, ReadAt};
 pub(crate) use headers::{read_exactly, read_up_to};

@@ -6,6 +6,7 @@ use object::Endianness;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::pod;
 use object::read::elf::{FileHeader, SectionHeader};
+use profiler_common::address::ElfVaddr;
 
 use super::error::ElfError;
 use super::headers::{ElfHeaders, ReadAt, read_exactly};
@@ -16,6 +17,8 @@ pub(crate) struct Section {
     pub(crate) name: Box<[u8]>,
     pub(crate) kind: elf::SectionType,
     pub(crate) flags: elf::SectionFlags,
+    /// As linked; 0 for what is not loaded.
+    pub(crate) vaddr: ElfVaddr,
     pub(crate) at: u64,
     pub(crate) bytes: u64,
     /// For a symbol table: index of its strings.
@@ -171,6 +174,7 @@ fn read_all<H: FileHeader<Endian = Endianness>>(
         name: name_at(&names, section.sh_name(endian)).into(),
         kind: section.sh_type(endian),
         flags: section.sh_flags(endian),
+        vaddr: ElfVaddr(section.sh_addr(endian).into()),
         at: section.sh_offset(endian).into(),
         bytes: section.sh_size(endian).into(),
         link: section.sh_link(endian),

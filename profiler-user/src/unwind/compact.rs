@@ -1,0 +1,178 @@
+//! Rows of a file in pages, and the one table of rules that all files share.
+//!
+//! ```text
+//!   FileRows    pages of rows; rules numbered within the file, so that it can be kept without the table
+//!   RuleTable   rules of all files, numbered once; what the kernel half is given
+//!   RuleNumbers a file's numbers → the table's
+//! ```
+//!
+//! Never touches a map: who publishes asks [`FileRows::page_rows`] for a page in the table's numbers.
+
+use std::collections::HashMap;
+
+use profiler_common::address::ElfVaddr;
+use profiler_common::unwind_row::{RULES_MAX, TEXT_PAGE_BITS, UnwindRow, find_row};
+use profiler_common::unwind_rule::{Rule, Unsupported};
+
+/// 64 KiB of text whose rows follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Linked address without its 16 low bits.
+    pub number: u32,
+    pub(super) first_row: u32,
+}
+
+/// What was made of a file, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowStats {
+    /// Functions described.
+    pub functions: usize,
+    /// Functions left out because no code is there: the linker discarded them, or the file is damaged.
+    pub functions_outside_text: usize,
+    /// Functions whose unwind instructions could not be read to their end.
+    pub functions_malformed: usize,
+    /// Bytes of text that functions cover.
+    pub text_bytes: u64,
+    /// Rows, with those that begin pages.
+    pub rows: usize,
+    /// Pages with rows.
+    pub pages: usize,
+    /// Distinct rules.
+    pub rules: usize,
+    /// Rows that no rule can hold, by [`Unsupported`].
+    pub unsupported: [u32; Unsupported::ALL.len()],
+}
+
+impl RowStats {
+    /// Bytes of the rows of all pages and of what finds them.
+    pub fn bytes(&self) -> usize {
+        self.rows * size_of::<UnwindRow>() + self.pages * size_of::<Page>()
+    }
+
+    /// Rows that no rule can hold for this reason.
+    pub fn unsupported(&self, why: Unsupported) -> u32 {
+        self.unsupported.get(usize::from(why as u8)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn count_unsupported(&mut self, why: Unsupported) {
+        if let Some(count) = self.unsupported.get_mut(usize::from(why as u8)) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+/// The rows of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRows {
+    rules: Vec<Rule>,
+    pages: Vec<Page>,
+    rows: Vec<UnwindRow>,
+    stats: RowStats,
+}
+
+impl FileRows {
+    pub(super) fn new(rules: Vec<Rule>, pages: Vec<Page>, rows: Vec<UnwindRow>, stats: RowStats) -> Self {
+        Self { rules, pages, rows, stats }
+    }
+
+    /// Counts and sizes.
+    pub fn stats(&self) -> &RowStats {
+        &self.stats
+    }
+
+    /// Distinct rules, in the file's numbers.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Pages in ascending order.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Rows of the page with this number, in the file's numbers; none for text that nobody described.
+    pub fn page(&self, number: u32) -> &[UnwindRow] {
+        let Ok(position) = self.pages.binary_search_by_key(&number, |page| page.number) else { return &[] };
+        let first = |page: &Page| usize::try_from(page.first_row).unwrap_or(usize::MAX);
+        let start = self.pages.get(position).map_or(usize::MAX, first);
+        let end = self.pages.get(position + 1).map_or(self.rows.len(), first);
+        self.rows.get(start..end).unwrap_or_default()
+    }
+
+    /// The same in the table's numbers, to be given to the kernel half.
+    pub fn page_rows(&self, number: u32, numbers: &RuleNumbers) -> Vec<UnwindRow> {
+        let shared = |row: &UnwindRow| UnwindRow { rule: numbers.of(row.rule), ..*row };
+        self.page(number).iter().map(shared).collect()
+    }
+
+    /// The rule in force at a linked address, [`Rule::GAP`] where there is none. As the kernel half finds it.
+    pub fn rule_at(&self, at: ElfVaddr) -> Rule {
+        let Ok(number) = u32::try_from(at.0 >> TEXT_PAGE_BITS) else { return Rule::GAP };
+        let [low, high, ..] = at.0.to_le_bytes();
+        let rows = self.page(number);
+        let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let row_at = |index: u32| usize::try_from(index).ok().and_then(|index| rows.get(index)).copied();
+        let row = find_row(count, u16::from_le_bytes([low, high]), 0, row_at);
+        row.and_then(|row| self.rules.get(usize::from(row.rule))).copied().unwrap_or(Rule::GAP)
+    }
+}
+
+/// A file's numbers of rules → the table's.
+#[derive(Clone, Debug)]
+pub struct RuleNumbers(Vec<u16>);
+
+impl RuleNumbers {
+    fn of(&self, number: u16) -> u16 {
+        self.0.get(usize::from(number)).copied().unwrap_or(RuleTable::GAP)
+    }
+}
+
+/// The distinct rules of all files. Only grows: a number that was given stays what it is.
+#[derive(Clone, Debug)]
+pub struct RuleTable {
+    rules: Vec<Rule>,
+    index: HashMap<Rule, u16>,
+}
+
+impl Default for RuleTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RuleTable {
+    /// The number of [`Rule::GAP`].
+    pub const GAP: u16 = 0;
+    const TOO_MANY: u16 = 1;
+
+    /// With what every table begins with.
+    pub fn new() -> Self {
+        let rules = vec![Rule::GAP, Rule::unsupported(Unsupported::TooManyRules)];
+        let index = [(Rule::GAP, Self::GAP), (Rule::unsupported(Unsupported::TooManyRules), Self::TOO_MANY)];
+        Self { rules, index: index.into() }
+    }
+
+    /// Numbers the rules of a file. Rules that find the table full become [`Unsupported::TooManyRules`]: frames
+    /// there end their stacks with that reason.
+    pub fn adopt(&mut self, file: &FileRows) -> RuleNumbers {
+        RuleNumbers(file.rules().iter().map(|rule| self.number_of(*rule)).collect())
+    }
+
+    /// All rules, by number.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    fn number_of(&mut self, rule: Rule) -> u16 {
+        if let Some(&number) = self.index.get(&rule) {
+            return number;
+        }
+        let has_room = u32::try_from(self.rules.len()).is_ok_and(|count| count < RULES_MAX);
+        let Some(next) = u16::try_from(self.rules.len()).ok().filter(|_| has_room) else {
+            return Self::TOO_MANY;
+        };
+        self.rules.push(rule);
+        self.index.insert(rule, next);
+        next
+    }
+}

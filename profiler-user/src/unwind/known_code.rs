@@ -1,0 +1,184 @@
+//! Code that has no unwind information, and that everybody knows → rows.
+//!
+//! | code | who leaves its rows out | rows |
+//! |---|---|---|
+//! | the entry point | musl, the dynamic linker, hand-made programs | the outermost frame |
+//! | `.plt` and its kin | lld, mold, gold; GNU ld on arm64 | by the form of the stubs |
+//! | `.init`, `.fini` | glibc's crti and crtn on x86_64 | one push of 8 bytes between first and last instruction |
+//!
+//! What the compiler's start files (crtbegin) leave out beside that keeps a frame pointer where it calls anything.
+//! Rows that the file has of its own are never replaced.
+
+use profiler_common::unwind_rule::{Base, ReturnAddress, Rule};
+
+use super::builder::Builder;
+use super::error::UnwindError;
+use crate::elf::sections::{Section, Sections};
+use crate::elf::{ElfHeaders, Machine, ReadAt, read_up_to};
+
+/// Entry code is some 30 to 60 bytes; the next function with rows cuts it short.
+const ENTRY_BYTES: u64 = 64;
+/// The header of `.plt` and one stub.
+const STUBS_READ_BYTES: usize = 48;
+/// `.init` with what other compilers add to it; usually 27 bytes.
+const INIT_BYTES_MAX: u64 = 4096;
+
+const LEAF: Rule = Rule::register(Base::StackPointer, 8);
+const PUSHED: Rule = Rule::register(Base::StackPointer, 16);
+const ARM64_LEAF: Rule =
+    Rule::register(Base::StackPointer, 0).with_return_address(ReturnAddress::LinkRegister);
+
+/// Adds them to the builder.
+pub(super) fn read(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    sections: &Sections,
+    machine: Machine,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let entry = headers.entry().0;
+    if entry != 0 {
+        builder.function(entry, entry.saturating_add(ENTRY_BYTES), Rule::END)?;
+    }
+    for name in [&b".plt"[..], b".plt.got", b".plt.sec", b".iplt"] {
+        let Some(section) = sections.named(name) else { continue };
+        match machine {
+            Machine::X86_64 if name == b".plt" => x86_64_plt(source, section, builder)?,
+            Machine::X86_64 => builder.function(section.vaddr.0, end_of(section), LEAF)?,
+            Machine::Arm64 => arm64_plt(section, name == b".plt", builder)?,
+        }
+    }
+    if machine == Machine::X86_64 {
+        for name in [&b".init"[..], b".fini"] {
+            let Some(section) = sections.named(name) else { continue };
+            x86_64_init(source, section, builder)?;
+        }
+    }
+    builder.seal();
+    Ok(())
+}
+
+fn end_of(section: &Section) -> u64 {
+    section.vaddr.0.saturating_add(section.bytes)
+}
+
+/// The header pushes a word in its first 6 bytes and jumps. A stub is 16 bytes:
+/// `jmp *got; push $n; jmp header`, with `endbr64` in front `endbr64; push $n; jmp header`, or it pushes nothing.
+fn x86_64_plt(
+    source: &(impl ReadAt + ?Sized),
+    section: &Section,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let bytes = read_up_to(source, section.at, STUBS_READ_BYTES)?;
+    let has_header = bytes.starts_with(&[0xff, 0x35]);
+    let stub = bytes.get(if has_header { 16.. } else { 0.. }).unwrap_or_default();
+    let start = section.vaddr.0;
+    let stubs = match stub {
+        [0xff, 0x25, _, _, _, _, 0x68, ..] => Rule::plt(11),
+        [0xf3, 0x0f, 0x1e, 0xfa, 0x68, ..] => Rule::plt(9),
+        _ => LEAF,
+    };
+    if !builder.begin(start, end_of(section)) {
+        return Ok(());
+    }
+    if has_header {
+        builder.row(start, PUSHED)?;
+        builder.row(start.saturating_add(6), Rule::register(Base::StackPointer, 24))?;
+        builder.row(start.saturating_add(16), stubs)
+    } else {
+        builder.row(start, stubs)
+    }
+}
+
+/// The header begins with `stp x16, x30, [sp, #-16]!`, maybe behind a landing pad; stubs save nothing.
+fn arm64_plt(section: &Section, has_header: bool, builder: &mut Builder) -> Result<(), UnwindError> {
+    let start = section.vaddr.0;
+    if !builder.begin(start, end_of(section)) {
+        return Ok(());
+    }
+    builder.row(start, ARM64_LEAF)?;
+    if has_header {
+        let saved = Rule::register(Base::StackPointer, 16).with_return_address(ReturnAddress::AtCfa(-1));
+        builder.row(start.saturating_add(8), saved)?;
+        builder.row(start.saturating_add(32), ARM64_LEAF)?;
+    }
+    Ok(())
+}
+
+/// `[endbr64;] sub $8, %rsp; …; add $8, %rsp; ret`, and nothing if it is anything else.
+fn x86_64_init(
+    source: &(impl ReadAt + ?Sized),
+    section: &Section,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    if section.bytes > INIT_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes = read_up_to(source, section.at, usize::try_from(section.bytes).unwrap_or(0))?;
+    let pad = if bytes.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 4 } else { 0 };
+    let begins = bytes.get(pad..).is_some_and(|bytes| bytes.starts_with(&[0x48, 0x83, 0xec, 0x08]));
+    if !begins || !bytes.ends_with(&[0x48, 0x83, 0xc4, 0x08, 0xc3]) {
+        return Ok(());
+    }
+    let (start, end) = (section.vaddr.0, end_of(section));
+    if builder.begin(start, end) {
+        builder.row(start, LEAF)?;
+        let pushed = start.saturating_add(4).saturating_add(if pad > 0 { 4 } else { 0 });
+        builder.row(pushed, PUSHED)?;
+        builder.row(end.saturating_sub(1), LEAF)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::fixture::Fixture;
+    use crate::unwind::{Budget, read_rows};
+    use profiler_common::address::ElfVaddr;
+
+    const SOURCE: &str = "#include <stdio.h>\nint main(void) { return puts(\"x\"); }";
+
+    fn rules(flags: &[&str], at: impl Fn(&Fixture, &Sections) -> Vec<u64>) -> Vec<Rule> {
+        let fixture = Fixture::compile(SOURCE, flags);
+        let file = fixture.open();
+        let headers = ElfHeaders::read(&file).unwrap();
+        let sections = Sections::read(&file, &headers).unwrap();
+        let rows = read_rows(&file, &headers, Budget::default()).unwrap();
+        at(&fixture, &sections).into_iter().map(|at| rows.rule_at(ElfVaddr(at))).collect()
+    }
+
+    #[test]
+    fn init_and_fini_push_a_word_between_their_ends() {
+        let found = rules(&["-O1"], |_, sections| {
+            let init = sections.named(b".init").unwrap();
+            vec![init.vaddr.0, init.vaddr.0 + 4, end_of(init) - 2, end_of(init) - 1]
+        });
+        assert_eq!(found, [LEAF, PUSHED, PUSHED, LEAF]);
+    }
+
+    #[test]
+    fn stubs_that_the_linker_describes_and_those_that_nobody_does_get_the_same_rows() {
+        let at = |_: &Fixture, sections: &Sections| {
+            let plt = sections.named(b".plt").unwrap().vaddr.0;
+            vec![plt, plt + 6, plt + 16, plt + 26, plt + 31]
+        };
+        let flags = ["-O1", "-Wl,-z,lazy"];
+        let described = rules(&flags, at);
+        assert_eq!(described[2..], [Rule::plt(11); 3]);
+        let bare = rules(&[&flags[..], &["-Wl,--no-ld-generated-unwind-info"]].concat(), at);
+        assert_eq!(bare, described);
+    }
+
+    #[test]
+    fn the_entry_point_is_a_root_with_and_without_its_own_rows() {
+        let start = |fixture: &Fixture, _: &Sections| vec![fixture.vaddr_of("_start").0];
+        assert_eq!(rules(&["-O1"], start), [Rule::END]);
+        let bare = "-fno-asynchronous-unwind-tables";
+        let source = "void _start(void) { for (;;); }";
+        let fixture = Fixture::compile(source, &["-O1", "-nostdlib", bare]);
+        let file = fixture.open();
+        let rows = read_rows(&file, &ElfHeaders::read(&file).unwrap(), Budget::default()).unwrap();
+        assert_eq!(rows.rule_at(fixture.vaddr_of("_start")), Rule::END);
+    }
+}

@@ -1,0 +1,97 @@
+//! Unwind information of a file → compact rows, by which both halves walk stacks without frame pointers.
+//!
+//! ```text
+//!   .eh_frame, .debug_frame ─ cfi ─┐
+//!   Go's pclntab ─ go_pclntab ─────┼▶ builder ─▶ compact: pages of rows, a table of rules
+//!   stubs, entry, init ─ known_code ┘
+//! ```
+//!
+//! Files are strangers': read by offset and never mapped, every size bounded, any bytes give rows or an error. Does no
+//! I/O beyond the bytes that it is given to read, and never panics on them.
+
+pub mod builder;
+mod cfi;
+mod cfi_expression;
+mod cfi_state;
+pub mod compact;
+pub mod error;
+mod known_code;
+mod section_bytes;
+#[cfg(test)]
+mod tests;
+
+use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
+
+pub use builder::Budget;
+pub use compact::{FileRows, Page, RowStats, RuleNumbers, RuleTable};
+pub use error::UnwindError;
+
+use crate::elf::sections::Sections;
+use crate::elf::{ElfHeaders, Machine, ReadAt};
+use builder::Builder;
+
+/// Makes the rows of a file. A file without any unwind information has rows for the code that everybody knows, or none.
+pub fn read_rows(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    budget: Budget,
+) -> Result<FileRows, UnwindError> {
+    let machine = headers.machine().ok_or(UnwindError::ForeignMachine)?;
+    let text = headers.segments().iter().filter(|segment| segment.executable);
+    let text = text.map(|segment| builder::text_range(segment.vaddr, segment.file_bytes)).collect();
+    let sections = Sections::read(source, headers)?;
+    let mut builder = Builder::new(budget, text);
+    read_eh_frame(source, headers, &sections, machine, &mut builder)?;
+    read_debug_frame(source, &sections, machine, &mut builder)?;
+    known_code::read(source, headers, &sections, machine, &mut builder)?;
+    builder.finish()
+}
+
+fn vendor(machine: Machine) -> Vendor {
+    match machine {
+        Machine::X86_64 => Vendor::Default,
+        Machine::Arm64 => Vendor::AArch64,
+    }
+}
+
+fn read_eh_frame(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    sections: &Sections,
+    machine: Machine,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let limit = builder.budget().section_bytes;
+    let section = match section_bytes::section(source, sections, ".eh_frame", limit)? {
+        Some(section) => Some(section),
+        None => section_bytes::eh_frame_by_segment(source, headers, limit)?,
+    };
+    let Some(section) = section else { return Ok(()) };
+    let mut bases = BaseAddresses::default().set_eh_frame(section.vaddr.0);
+    if let Some(text) = sections.named(b".text") {
+        bases = bases.set_text(text.vaddr.0);
+    }
+    if let Some(got) = sections.named(b".got") {
+        bases = bases.set_got(got.vaddr.0);
+    }
+    let mut eh_frame = EhFrame::from(EndianSlice::new(&section.bytes, NativeEndian));
+    eh_frame.set_address_size(8);
+    eh_frame.set_vendor(vendor(machine));
+    cfi::read(eh_frame, ".eh_frame", &bases, machine, builder)
+}
+
+fn read_debug_frame(
+    source: &(impl ReadAt + ?Sized),
+    sections: &Sections,
+    machine: Machine,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let limit = builder.budget().section_bytes;
+    let Some(section) = section_bytes::section(source, sections, ".debug_frame", limit)? else {
+        return Ok(());
+    };
+    let mut debug_frame = DebugFrame::from(EndianSlice::new(&section.bytes, NativeEndian));
+    debug_frame.set_address_size(8);
+    debug_frame.set_vendor(vendor(machine));
+    cfi::read(debug_frame, ".debug_frame", &BaseAddresses::default(), machine, builder)
+}

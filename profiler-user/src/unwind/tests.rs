@@ -1,0 +1,3 @@
+//! Rows of real files against other tools, and of damaged ones against time.
+
+mod readelf;
