@@ -9,6 +9,8 @@
 //!
 //! Native endianness: writer and reader are the same machine. No hidden padding: sizes are asserted.
 
+use crate::unwind_row::UnwindRow;
+
 /// Changes whenever a layout here does; the loader refuses an object with another.
 pub const ABI_VERSION: u32 = 1;
 
@@ -167,7 +169,16 @@ pub struct WalkedMapping {
     pub page_bias: u32,
     /// Handle of the file, the value of native frames.
     pub file: u32,
+    /// [`HAS_ROWS`] or 0.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+/// The mapping's file has pages of rows; else it is walked by frame pointers.
+pub const HAS_ROWS: u32 = 1;
+/// No file that native frames could name: frames keep their runtime address.
+pub const IS_MEMORY: u32 = 2;
 
 /// 64 KiB of text of a file, and where its rows lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,6 +196,14 @@ pub struct TextPage {
 
 /// Rows of one block: 256 KiB.
 pub const BLOCK_ROWS: usize = 1 << 16;
+
+/// A block of rows; what makes a page lies in one block.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct RowBlock {
+    /// The rows.
+    pub rows: [UnwindRow; BLOCK_ROWS],
+}
 /// Blocks: 64 MiB of rows.
 pub const ROW_BLOCKS: usize = 256;
 /// Pages of all files: 4 GiB of text.
@@ -196,7 +215,7 @@ pub const WALKED_PROCESSES: usize = 1 << 14;
 
 const _: () = {
     assert!(size_of::<WalkedProcess>() == 24, "WalkedProcess is ABI");
-    assert!(size_of::<WalkedMapping>() == 40, "WalkedMapping is ABI");
+    assert!(size_of::<WalkedMapping>() == 48, "WalkedMapping is ABI");
     assert!(size_of::<TextPage>() == 16, "TextPage is ABI");
     assert!(size_of::<SampleEvent>() == 56, "SampleEvent is ABI");
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
@@ -217,4 +236,12 @@ mod pod {
     unsafe impl aya::Pod for super::SamplerConfig {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Target {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WalkedProcess {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WalkedMapping {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::TextPage {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RowBlock {}
 }

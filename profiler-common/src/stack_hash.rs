@@ -23,12 +23,30 @@ impl StackHasher {
     /// For stacks that hold addresses of one process: its id, its start and which of its programs runs.
     #[inline(always)]
     pub const fn of_process(tgid: u32, start_time: u64, exec_id: u32) -> Self {
-        Self(MULTIPLIER).word(start_time).word(((exec_id as u64) << 32) | tgid as u64)
+        Self(MULTIPLIER).bound_to(tgid, start_time, exec_id)
     }
 
     #[inline(always)]
     const fn word(self, word: u64) -> Self {
         Self((self.0.rotate_left(23) ^ word).wrapping_mul(MULTIPLIER))
+    }
+
+    /// A hash in progress, from its state.
+    #[inline(always)]
+    pub const fn resumed(state: u64) -> Self {
+        Self(state)
+    }
+
+    /// The state of a hash in progress, to be resumed.
+    #[inline(always)]
+    pub const fn state(self) -> u64 {
+        self.0
+    }
+
+    /// Ties a stack to a process whose addresses it holds.
+    #[inline(always)]
+    pub const fn bound_to(self, tgid: u32, start_time: u64, exec_id: u32) -> Self {
+        self.word(start_time).word(((exec_id as u64) << 32) | tgid as u64)
     }
 
     /// Folds the next outer frame in.

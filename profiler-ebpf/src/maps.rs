@@ -4,10 +4,10 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    BLOCK_ROWS, KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, SamplerConfig, StackEvent, TEXT_PAGES, TaskOffsets,
+    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SamplerConfig, StackEvent, TEXT_PAGES, TaskOffsets,
     Target, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
-use profiler_common::unwind_row::{RULES_MAX, UnwindRow};
+use profiler_common::unwind_row::RULES_MAX;
 use profiler_common::unwind_rule::Rule;
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
@@ -65,12 +65,6 @@ pub static ROWS: ArrayOfMaps<Array<RowBlock, 1>, { ROW_BLOCKS }> = ArrayOfMaps::
 #[btf_map]
 pub static WALK: PerCpuArray<Walk, 1> = PerCpuArray::new();
 
-/// See [`ROWS`].
-#[repr(C)]
-pub struct RowBlock {
-    pub rows: [UnwindRow; BLOCK_ROWS],
-}
-
 /// See [`WALK`]. Every scalar of the walk lives here and not on the stack: what the verifier reads back from
 /// map memory it knows nothing of, so the second pass over a frame is like the first, and it stops there.
 #[repr(C)]
@@ -93,6 +87,11 @@ pub struct Walk {
     pub is_sampled_frame: u32,
     /// The interrupted frame's registers by their DWARF numbers.
     pub sampled: [u64; 32],
+    /// State of the stack's hash.
+    pub hash: u64,
+    /// Whether a frame has an address of this process only.
+    pub is_bound: u32,
+    pub reserved: u32,
 }
 
 /// What user space decided before load. Read through [`config`], never by name: the compiler would take

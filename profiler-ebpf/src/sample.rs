@@ -9,7 +9,6 @@ use profiler_common::abi::{
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
-use profiler_common::stack_hash::StackHasher;
 
 use crate::helpers::{self, Task};
 use crate::maps::{KNOWN_STACKS, STACK, StackScratch, TARGETS, config};
@@ -43,17 +42,16 @@ pub fn on_tick(ctx: &PerfEventContext) {
         user_stack: 0,
         weight: helpers::sample_period(ctx),
     };
-    let outcome = stacks(ctx, task, &config, &mut sample);
-    sample.user_outcome = outcome.number() as u8;
+    sample.user_outcome = stacks(ctx, task, &config, &mut sample);
     send(&sample, config.wakeup_bytes);
 }
 
 /// Walks both parts, defines what is new, and notes the hashes in the sample.
 #[inline(always)]
-fn stacks(ctx: &PerfEventContext, task: Task, config: &SamplerConfig, sample: &mut SampleEvent) -> Outcome {
+fn stacks(ctx: &PerfEventContext, task: Task, config: &SamplerConfig, sample: &mut SampleEvent) -> u8 {
     let Some(scratch) = STACK.get_ptr_mut(0) else {
         helpers::count(Outcome::NoScratch);
-        return Outcome::UserStackUnreadable;
+        return Outcome::UserStackUnreadable.number() as u8;
     };
     // SAFETY: this CPU's slot, held by nobody else during the tick.
     let scratch = unsafe { &mut *scratch };
@@ -62,10 +60,9 @@ fn stacks(ctx: &PerfEventContext, task: Task, config: &SamplerConfig, sample: &m
         sample.kernel_stack = walked.hash;
     }
     if let Some(reason) = no_user_stack(task, config) {
-        return reason;
+        return reason.number() as u8;
     }
-    let process = StackHasher::of_process(sample.tgid, sample.start_time, sample.exec_id);
-    let (walked, outcome) = unwind::user_stack(ctx, process, scratch);
+    let (walked, outcome) = unwind::user_stack(ctx, sample, scratch);
     if let Some(walked) = walked {
         define(&walked, STACK_PROCESS_BOUND, sample, scratch);
         sample.user_stack = walked.hash;

@@ -3,13 +3,18 @@
 //! User stacks come from the kernel's frame-pointer walker here; whatever replaces it keeps the
 //! signature of [`user_stack`]. Never touches the ring.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as raw;
 use aya_ebpf::programs::PerfEventContext;
+use profiler_common::abi::SampleEvent;
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 use profiler_common::stack_hash::StackHasher;
 
 use crate::helpers::{self, Walker};
-use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, StackScratch};
+use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, PROCESSES, StackScratch, WALK, Walk};
+use crate::walk;
 
 /// Frames found and the identity they have together.
 pub struct Walked {
@@ -28,31 +33,42 @@ pub fn kernel_stack(ctx: &PerfEventContext, scratch: &mut StackScratch) -> Optio
     if found <= 0 {
         return None;
     }
-    Some(to_frames(addresses, found as u32, Frame::kernel, StackHasher::shared(), scratch))
+    to_frames(addresses, found as u32, KERNEL, StackHasher::shared(), scratch)
 }
 
-/// The user part, and how its walk ended.
+/// The user part, and how its walk ended: by rows if user space has published the process, else by frame
+/// pointers.
 #[inline(always)]
-pub fn user_stack(
-    ctx: &PerfEventContext,
-    process: StackHasher,
-    scratch: &mut StackScratch,
-) -> (Option<Walked>, Outcome) {
-    if let Some(walk) = crate::maps::WALK.get_ptr_mut(0) {
-        // SAFETY: this CPU's slot.
-        let walk = unsafe { &mut *walk };
-        if walk.mappings != 0 {
-            crate::walk::walk_user_stack(ctx, walk, scratch);
-            return (Some(Walked { slots: walk.slots, hash: crate::walk::hash(scratch, walk.slots, process) }), Outcome::RootReached);
-        }
+pub fn user_stack(ctx: &PerfEventContext, sample: &SampleEvent, scratch: &mut StackScratch) -> (Option<Walked>, u8) {
+    if let Some(walk) = published(sample) {
+        walk::walk_user_stack(ctx, walk, scratch);
+        let walked = Walked { slots: walk.slots, hash: walk::hash(walk, sample) };
+        return (Some(walked), walk.outcome as u8);
     }
-    let Some(addresses) = scratch_addresses() else { return (None, Outcome::UserStackUnreadable) };
+    let Some(addresses) = scratch_addresses() else { return (None, Outcome::UserStackUnreadable.number() as u8) };
     let found = helpers::walk_stack(ctx, Walker::UserFramePointers, addresses);
     if found <= 0 {
-        return (None, Outcome::UserStackUnreadable);
+        return (None, Outcome::UserStackUnreadable.number() as u8);
     }
     let outcome = if found >= FRAME_LIMIT { Outcome::FrameLimit } else { Outcome::FramePointerChainEnd };
-    (Some(to_frames(addresses, found as u32, Frame::unbacked, process, scratch)), outcome)
+    let process = StackHasher::of_process(sample.tgid, sample.start_time, sample.exec_id);
+    (to_frames(addresses, found as u32, UNBACKED, process, scratch), outcome.number() as u8)
+}
+
+/// The walk, with the sampled process's mappings, if they are those of the program that it runs now.
+#[inline(always)]
+fn published(sample: &SampleEvent) -> Option<&'static mut Walk> {
+    // SAFETY: copied at once. A concurrent replacement may give another process's entry, whose start differs.
+    let process = unsafe { *PROCESSES.get(sample.tgid)? };
+    if process.start_time != sample.start_time || process.exec_id != sample.exec_id {
+        return None;
+    }
+    let walk = WALK.get_ptr_mut(0)?;
+    // SAFETY: this CPU's slot. A perf event does not interrupt itself, so no one else holds it.
+    let walk = unsafe { &mut *walk };
+    walk.first_mapping = process.first_mapping;
+    walk.mappings = process.mappings;
+    Some(walk)
 }
 
 /// kernel.perf_event_max_stack: a stack of this length was cut, or is exactly this long.
@@ -68,25 +84,45 @@ fn scratch_addresses() -> Option<&'static mut Addresses> {
     found.map(|pointer| unsafe { &mut *pointer })
 }
 
-/// VERIFIER: ADDRESS_SLOTS bounds the loop; `found` comes from map memory by way of a helper.
+/// What the copying of one address needs; pointers only, see [`Walk`].
+#[repr(C)]
+struct Copying {
+    walk: *mut Walk,
+    addresses: *const Addresses,
+    scratch: *mut StackScratch,
+}
+
+/// Which frames the addresses become.
+const KERNEL: u32 = 0;
+const UNBACKED: u32 = 1;
+
 #[inline(always)]
-fn to_frames(
-    addresses: &Addresses,
-    found: u32,
-    frame: fn(u64, bool) -> Frame,
-    seed: StackHasher,
-    scratch: &mut StackScratch,
-) -> Walked {
-    let mut hasher = seed;
-    let mut i = 0;
-    while i < ADDRESS_SLOTS {
-        if i as u32 >= found {
-            break;
-        }
-        let next = frame(addresses.at[i & (ADDRESS_SLOTS - 1)], i > 0);
-        scratch.slots[i & (ADDRESS_SLOTS - 1)] = next;
-        hasher = hasher.frame(next);
-        i += 1;
+fn to_frames(addresses: &Addresses, found: u32, kind: u32, seed: StackHasher, scratch: &mut StackScratch) -> Option<Walked> {
+    let walk = WALK.get_ptr_mut(0)?;
+    // SAFETY: this CPU's slot; see published.
+    let walk = unsafe { &mut *walk };
+    walk.slots = 0;
+    walk.is_bound = kind;
+    walk.hash = seed.state();
+    let mut copying = Copying { walk, addresses, scratch };
+    // SAFETY: the callback has the signature that the helper asks for, and what it is given lives until then.
+    unsafe {
+        raw::bpf_loop(found, copy_frame as *const () as *mut c_void, (&raw mut copying).cast(), 0);
     }
-    Walked { slots: i as u32, hash: hasher.finish() }
+    Some(Walked { slots: walk.slots, hash: StackHasher::resumed(walk.hash).finish() })
+}
+
+/// One address: a frame in its slot, folded into the hash.
+#[inline(never)]
+extern "C" fn copy_frame(index: u32, copying: *mut Copying) -> i64 {
+    // SAFETY: made by to_frames; all three point to map values that nobody else uses during the tick.
+    let (walk, addresses, scratch) =
+        unsafe { (&mut *(*copying).walk, &*(*copying).addresses, &mut *(*copying).scratch) };
+    let slot = index as usize & (ADDRESS_SLOTS - 1);
+    let address = addresses.at[slot];
+    let frame = if walk.is_bound == KERNEL { Frame::kernel(address, index > 0) } else { Frame::unbacked(address, index > 0) };
+    scratch.slots[slot] = frame;
+    walk.hash = StackHasher::resumed(walk.hash).frame(frame).state();
+    walk.slots = index + 1;
+    0
 }

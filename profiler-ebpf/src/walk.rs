@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
 use aya_ebpf::programs::PerfEventContext;
-use profiler_common::abi::{BLOCK_ROWS, MAX_STACK_SLOTS, WalkedMapping};
+use profiler_common::abi::{BLOCK_ROWS, HAS_ROWS, IS_MEMORY, MAX_STACK_SLOTS, SampleEvent, WalkedMapping};
 use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -19,6 +19,8 @@ use profiler_common::unwind_step::{Arch, Regs, StepOutcome, step};
 use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
 use crate::registers;
 
+/// Where a frame's tag says that it is bound to its process.
+const PROCESS_BOUND_SHIFT: u32 = 57;
 /// Frames walked at most.
 const FRAMES_MAX: u32 = 1000;
 
@@ -39,6 +41,8 @@ pub fn walk_user_stack(ctx: &PerfEventContext, walk: &mut Walk, scratch: &mut St
     walk.is_return = 0;
     walk.slots = 0;
     walk.is_sampled_frame = 1;
+    walk.is_bound = 0;
+    walk.hash = StackHasher::shared().state();
     walk.last_mapping = walk.first_mapping;
     walk.outcome = Outcome::FrameLimit as u32;
     let mut cursor = Cursor { walk, scratch };
@@ -68,31 +72,27 @@ fn frame(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
     let pc = CodeAddr::new(RuntimeAddr(walk.pc), is_return);
     let at = pc.lookup().0;
     let mapping = find_mapping(walk, at);
-    let slot = walk.slots as usize & (MAX_STACK_SLOTS - 1);
     let Some(mapping) = mapping else {
         if is_return {
             return Some(Outcome::NoMapping);
         }
-        scratch.slots[slot] = Frame::unbacked(walk.pc, false);
-        walk.slots += 1;
-        return without_row(walk);
+        return apply(walk, Rule::GAP, Frame::unbacked(walk.pc, false), scratch);
     };
-    scratch.slots[slot] = Frame::native(mapping.file, walk.pc.wrapping_sub(mapping.file_bias), is_return);
+    let rule = find_rule(walk, mapping, at);
+    let frame = if mapping.flags & IS_MEMORY != 0 {
+        Frame::unbacked(walk.pc, is_return)
+    } else {
+        Frame::native(mapping.file, walk.pc.wrapping_sub(mapping.file_bias), is_return)
+    };
+    apply(walk, rule, frame, scratch)
+}
+
+#[inline(always)]
+fn apply(walk: &mut Walk, rule: Rule, frame: Frame, scratch: &mut StackScratch) -> Option<Outcome> {
+    scratch.slots[walk.slots as usize & (MAX_STACK_SLOTS - 1)] = frame;
     walk.slots += 1;
-    let rule = match find_rule(walk, mapping, at) {
-        Ok(rule) => rule,
-        Err(outcome) => return Some(outcome),
-    };
-    apply(walk, rule)
-}
-
-#[inline(always)]
-fn without_row(walk: &mut Walk) -> Option<Outcome> {
-    apply(walk, Rule::GAP)
-}
-
-#[inline(always)]
-fn apply(walk: &mut Walk, rule: Rule) -> Option<Outcome> {
+    walk.hash = StackHasher::resumed(walk.hash).frame(frame).state();
+    walk.is_bound |= (frame.tag() >> PROCESS_BOUND_SHIFT) as u32 & 1;
     let pc = CodeAddr::new(RuntimeAddr(walk.pc), walk.is_return != 0);
     let regs = Regs { pc, sp: walk.sp, fp: walk.fp, lr: walk.lr, bx: walk.bx };
     let sampled = &walk.sampled;
@@ -165,32 +165,37 @@ fn find_mapping(walk: &mut Walk, at: u64) -> Option<&'static WalkedMapping> {
 }
 
 #[inline(always)]
-fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Result<Rule, Outcome> {
+fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Rule {
+    if mapping.flags & HAS_ROWS == 0 {
+        return Rule::GAP;
+    }
     let vaddr = at.wrapping_sub(mapping.vaddr_bias);
     let page = mapping.page_bias.wrapping_add((vaddr >> 16) as u32);
-    let Some(page) = PAGES.get_ptr_mut(page) else { return Err(Outcome::NoUnwindRow) };
+    let Some(page) = PAGES.get_ptr_mut(page) else { return Rule::GAP };
     // SAFETY: a valid slot; the count of touches may lose some, which is only a measure of heat.
     let page = unsafe { &mut *page };
     page.touched = page.touched.wrapping_add(1);
     if page.rows == 0 {
-        return Err(Outcome::NoUnwindRow);
+        return Rule::GAP;
     }
-    let Some(block) = ROWS.get_value(page.block, &0) else { return Err(Outcome::NoUnwindRow) };
+    let Some(block) = ROWS.get_value(page.block, &0) else { return Rule::GAP };
     let first = page.first_row as usize;
     // SAFETY: as in find_mapping.
     let zero = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) };
     let row_at = |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
-    let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Err(Outcome::NoUnwindRow) };
+    let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Rule::GAP };
     match RULES.get(row.rule as u32) {
-        Some(rule) => Ok(*rule),
-        None => Err(Outcome::NoUnwindRow),
+        Some(rule) => *rule,
+        None => Rule::GAP,
     }
 }
 
-/// The identity of the frames in the scratch buffer.
-/// VERIFIER: the mask bounds the loop together with the break.
+/// The identity of the stack just walked.
 #[inline(always)]
-pub fn hash(scratch: &StackScratch, slots: u32, seed: StackHasher) -> u64 {
-    let _ = (scratch, slots);
-    seed.finish()
+pub fn hash(walk: &Walk, sample: &SampleEvent) -> u64 {
+    let shared = StackHasher::resumed(walk.hash);
+    if walk.is_bound == 0 {
+        return shared.finish();
+    }
+    shared.bound_to(sample.tgid, sample.start_time, sample.exec_id).finish()
 }
