@@ -41,11 +41,12 @@ impl Sampler {
     /// `ring_bytes` must be a power of two and a multiple of the page size.
     pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<(Self, RingBuf<MapData>), SampleError> {
         let mut ebpf = EbpfLoader::new()
-            .btf(None) // no relocations against the kernel's types; parsing them would cost 20 ms
+            .btf(None) // no relocations against the kernel's types
             .override_global("CONFIG", config, true)
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|source| SampleError::Load { source: Box::new(source) })?;
+        give_back_freed_memory();
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(wrong("EVENTS"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?;
         let known_stacks =
@@ -100,6 +101,17 @@ impl Sampler {
     pub fn counter(&self, outcome: Outcome) -> Result<u64, SampleError> {
         let per_cpu = self.counters.get(&u32::from(outcome.number()), 0).map_err(wrong("COUNTERS"))?;
         Ok(per_cpu.iter().sum())
+    }
+}
+
+/// `EbpfLoader::new` parses the kernel's types whether they are wanted or not: 15 MB in small pieces. They are
+/// freed, but glibc would keep them for us as long as we live.
+fn give_back_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator has no safe function for it")]
+    // SAFETY: takes a number, may be called at any time, and moves nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -159,7 +159,21 @@ fn first_row<'a>(dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, entry: &Entry
     None
 }
 
-/// A section as DWARF means it, decompressed; empty if there is none.
+/// What says where functions are and on which lines. Left out are above all the names of everything, and where
+/// variables are: half of the debug information of a program.
+fn is_needed(id: SectionId) -> bool {
+    matches!(
+        id,
+        SectionId::DebugInfo
+            | SectionId::DebugAbbrev
+            | SectionId::DebugAddr
+            | SectionId::DebugLine
+            | SectionId::DebugRanges
+            | SectionId::DebugRngLists
+    )
+}
+
+/// A section as DWARF means it, decompressed; empty if there is none or it is not needed.
 fn load(
     elf: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
@@ -167,7 +181,8 @@ fn load(
     id: SectionId,
     held: &mut u64,
 ) -> Result<Vec<u8>, SymbolizeError> {
-    let Some(section) = sections.named(id.name().as_bytes()) else { return Ok(Vec::new()) };
+    let section = sections.named(id.name().as_bytes()).filter(|_| is_needed(id));
+    let Some(section) = section else { return Ok(Vec::new()) };
     let limit = SECTIONS_BYTES_MAX;
     let bounded = |found: u64| {
         (found <= limit).then_some(()).ok_or(ElfError::TooLarge {
