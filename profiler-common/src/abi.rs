@@ -4,7 +4,8 @@
 //!   ring event   ┌ SampleEvent      56 bytes, one a tick
 //!                └ StackEvent       40 bytes + slots × 16, once a stack (a "definition")
 //!   map value    ┌ SamplerConfig    read-only global, set before load
-//!                └ Target           what the filter says of one process
+//!                │ Target           what the filter says of one process
+//!                └ WalkedProcess, WalkedMapping, TextPage, RowBlock   what the walker reads
 //! ```
 //!
 //! Native endianness: writer and reader are the same machine. No hidden padding: sizes are asserted.
@@ -12,7 +13,7 @@
 use crate::unwind_row::UnwindRow;
 
 /// Changes whenever a layout here does; the loader refuses an object with another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// First byte of a [`SampleEvent`].
 pub const KIND_SAMPLE: u8 = 1;
@@ -90,6 +91,8 @@ pub struct StackEvent {
 pub const FILTER_TARGETS: u32 = 1;
 /// Add the children of targets to the table.
 pub const FOLLOW_CHILDREN: u32 = 2;
+/// Walk user stacks of published processes by rows.
+pub const WALK_BY_ROWS: u32 = 4;
 
 /// Set by user space before the object is loaded; a read-only global of the kernel half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +100,7 @@ pub const FOLLOW_CHILDREN: u32 = 2;
 pub struct SamplerConfig {
     /// [`ABI_VERSION`] of the user half.
     pub abi_version: u32,
-    /// [`FILTER_TARGETS`], [`FOLLOW_CHILDREN`].
+    /// [`FILTER_TARGETS`], [`FOLLOW_CHILDREN`], [`WALK_BY_ROWS`].
     pub flags: u32,
     /// Process to leave out (the profiler itself), 0 for none.
     pub excluded_tgid: u32,

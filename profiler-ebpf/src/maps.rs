@@ -4,13 +4,13 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SamplerConfig, StackEvent, TEXT_PAGES, TaskOffsets,
-    Target, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
+    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SamplerConfig, StackEvent, TEXT_PAGES, Target,
+    TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
-use profiler_common::unwind_row::RULES_MAX;
-use profiler_common::unwind_rule::Rule;
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
+use profiler_common::unwind_row::RULES_MAX;
+use profiler_common::unwind_rule::Rule;
 
 /// Samples and stack definitions, kernel to user space. User space sets the size at load (here: the
 /// smallest). When it is full the event is dropped and counted.

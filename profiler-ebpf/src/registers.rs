@@ -18,6 +18,7 @@ fn keep_apart() {
     unsafe { core::arch::asm!("") };
 }
 
+#[cfg(bpf_target_arch = "x86_64")]
 macro_rules! copy_registers {
     ($walk:ident, $regs:expr, [$($name:ident = $number:literal),+], pc $pc:ident, sp $sp:ident, fp $fp:ident, bx $bx:ident) => {{
         let regs = $regs;
@@ -53,3 +54,43 @@ pub fn load(ctx: &PerfEventContext, walk: &mut Walk) {
         }
     }
 }
+
+/// Fills in the registers of the frame that the sample interrupted.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn load(ctx: &PerfEventContext, walk: &mut Walk) {
+    let data: *const bpf_perf_event_data = ctx.ctx;
+    // SAFETY: as on x86_64; user_pt_regs is the first member of the kernel's pt_regs.
+    unsafe {
+        // Exception level 0 is user mode (PSTATE.M[3:0], Arm Architecture Reference Manual C5.2.19).
+        if read(&raw const (*data).regs.pstate) & 0xf == 0 {
+            copy_user_registers!(walk, &raw const (*data).regs);
+            keep_apart();
+        } else {
+            let task = raw::bpf_get_current_task_btf();
+            let regs = raw::bpf_task_pt_regs(task) as *const aya_ebpf::bindings::user_pt_regs;
+            copy_user_registers!(walk, regs);
+        }
+    }
+}
+
+/// x0 to x30 have the DWARF numbers 0 to 30.
+#[cfg(bpf_target_arch = "aarch64")]
+macro_rules! copy_user_registers {
+    ($walk:ident, $regs:expr) => {{
+        let regs = $regs;
+        let mut number = 0;
+        while number < 31 {
+            $walk.sampled[number] = read(&raw const (*regs).regs[number]);
+            number += 1;
+        }
+        $walk.sampled[31] = read(&raw const (*regs).sp);
+        $walk.pc = read(&raw const (*regs).pc);
+        $walk.sp = read(&raw const (*regs).sp);
+        $walk.fp = read(&raw const (*regs).regs[29]);
+        $walk.lr = read(&raw const (*regs).regs[30]);
+        $walk.bx = 0;
+    }};
+}
+#[cfg(bpf_target_arch = "aarch64")]
+use copy_user_registers;

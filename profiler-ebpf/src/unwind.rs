@@ -1,19 +1,19 @@
-//! An interrupted stack → frames in the scratch definition, and the stack's hash.
+//! An interrupted stack → frames in the scratch definition, and the stack's hash. Never touches the ring.
 //!
-//! User stacks come from the kernel's frame-pointer walker here; whatever replaces it keeps the
-//! signature of [`user_stack`]. Never touches the ring.
+//! User stacks are walked by rows (`walk.rs`) where user space has published the process, else by the
+//! kernel's frame-pointer walker.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
 use aya_ebpf::programs::PerfEventContext;
-use profiler_common::abi::SampleEvent;
+use profiler_common::abi::{SampleEvent, WALK_BY_ROWS};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 use profiler_common::stack_hash::StackHasher;
 
 use crate::helpers::{self, Walker};
-use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, PROCESSES, StackScratch, WALK, Walk};
+use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, PROCESSES, StackScratch, WALK, Walk, config};
 use crate::walk;
 
 /// Frames found and the identity they have together.
@@ -39,13 +39,19 @@ pub fn kernel_stack(ctx: &PerfEventContext, scratch: &mut StackScratch) -> Optio
 /// The user part, and how its walk ended: by rows if user space has published the process, else by frame
 /// pointers.
 #[inline(always)]
-pub fn user_stack(ctx: &PerfEventContext, sample: &SampleEvent, scratch: &mut StackScratch) -> (Option<Walked>, u8) {
+pub fn user_stack(
+    ctx: &PerfEventContext,
+    sample: &SampleEvent,
+    scratch: &mut StackScratch,
+) -> (Option<Walked>, u8) {
     if let Some(walk) = published(sample) {
         walk::walk_user_stack(ctx, walk, scratch);
         let walked = Walked { slots: walk.slots, hash: walk::hash(walk, sample) };
         return (Some(walked), walk.outcome as u8);
     }
-    let Some(addresses) = scratch_addresses() else { return (None, Outcome::UserStackUnreadable.number() as u8) };
+    let Some(addresses) = scratch_addresses() else {
+        return (None, Outcome::UserStackUnreadable.number() as u8);
+    };
     let found = helpers::walk_stack(ctx, Walker::UserFramePointers, addresses);
     if found <= 0 {
         return (None, Outcome::UserStackUnreadable.number() as u8);
@@ -58,6 +64,9 @@ pub fn user_stack(ctx: &PerfEventContext, sample: &SampleEvent, scratch: &mut St
 /// The walk, with the sampled process's mappings, if they are those of the program that it runs now.
 #[inline(always)]
 fn published(sample: &SampleEvent) -> Option<&'static mut Walk> {
+    if config().flags & WALK_BY_ROWS == 0 {
+        return None;
+    }
     // SAFETY: copied at once. A concurrent replacement may give another process's entry, whose start differs.
     let process = unsafe { *PROCESSES.get(sample.tgid)? };
     if process.start_time != sample.start_time || process.exec_id != sample.exec_id {
@@ -97,7 +106,13 @@ const KERNEL: u32 = 0;
 const UNBACKED: u32 = 1;
 
 #[inline(always)]
-fn to_frames(addresses: &Addresses, found: u32, kind: u32, seed: StackHasher, scratch: &mut StackScratch) -> Option<Walked> {
+fn to_frames(
+    addresses: &Addresses,
+    found: u32,
+    kind: u32,
+    seed: StackHasher,
+    scratch: &mut StackScratch,
+) -> Option<Walked> {
     let walk = WALK.get_ptr_mut(0)?;
     // SAFETY: this CPU's slot; see published.
     let walk = unsafe { &mut *walk };
@@ -120,7 +135,11 @@ extern "C" fn copy_frame(index: u32, copying: *mut Copying) -> i64 {
         unsafe { (&mut *(*copying).walk, &*(*copying).addresses, &mut *(*copying).scratch) };
     let slot = index as usize & (ADDRESS_SLOTS - 1);
     let address = addresses.at[slot];
-    let frame = if walk.is_bound == KERNEL { Frame::kernel(address, index > 0) } else { Frame::unbacked(address, index > 0) };
+    let frame = if walk.is_bound == KERNEL {
+        Frame::kernel(address, index > 0)
+    } else {
+        Frame::unbacked(address, index > 0)
+    };
     scratch.slots[slot] = frame;
     walk.hash = StackHasher::resumed(walk.hash).frame(frame).state();
     walk.slots = index + 1;

@@ -14,6 +14,8 @@ use profiler_common::outcome::Outcome;
 use profiler_common::stack_hash::StackHasher;
 use profiler_common::unwind_row::{UnwindRow, find_row};
 use profiler_common::unwind_rule::Rule;
+#[cfg(bpf_target_arch = "aarch64")]
+use profiler_common::unwind_step::ARM64_ADDRESS_MASK;
 use profiler_common::unwind_step::{Arch, Regs, StepOutcome, step};
 
 use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
@@ -26,6 +28,8 @@ const FRAMES_MAX: u32 = 1000;
 
 #[cfg(bpf_target_arch = "x86_64")]
 const ARCH: Arch = Arch::X86_64;
+#[cfg(bpf_target_arch = "aarch64")]
+const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
 
 /// What a frame's step needs; pointers only, see [`Walk`].
 #[repr(C)]
@@ -182,7 +186,8 @@ fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Rule {
     let first = page.first_row as usize;
     // SAFETY: as in find_mapping.
     let zero = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) };
-    let row_at = |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
+    let row_at =
+        |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
     let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Rule::GAP };
     match RULES.get(row.rule as u32) {
         Some(rule) => *rule,

@@ -66,6 +66,9 @@ pub struct RecordArgs {
     /// What to sample by; cycles needs a hardware counter, which most virtual machines lack
     #[arg(long, value_name = "EVENT", value_enum, default_value_t = EventArg::CpuClock)]
     pub event: EventArg,
+    /// How to walk user stacks. rows is a preview: whole stacks without frame pointers, from a process's third sample on
+    #[arg(long, env = "FLAMEKEEPER_UNWIND", value_name = "HOW", value_enum, default_value_t = UnwindArg::FramePointers)]
+    pub unwind: UnwindArg,
     /// Write the profile there; the ending decides the format: .pb.gz .pprof (pprof), .folded, .svg (flame graph), .json (Firefox Profiler), .speedscope.json; - is standard output; may be given several times
     #[arg(short, long = "output", env = "FLAMEKEEPER_OUTPUT", value_name = "FILE", value_delimiter = None)]
     pub outputs: Vec<PathBuf>,
@@ -86,6 +89,15 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Names of ways to walk user stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnwindArg {
+    /// Along frame pointers; programs without them show where they were, but not their callers
+    FramePointers,
+    /// By the programs' unwind information
+    Rows,
 }
 
 /// Names of tick sources.

@@ -10,7 +10,9 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use aya::EbpfLoader;
 use aya::programs::Program;
-use profiler_common::abi::{ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets};
+use profiler_common::abi::{
+    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets, WALK_BY_ROWS,
+};
 use std::env::consts::ARCH;
 use std::fs;
 
@@ -79,7 +81,7 @@ fn measure(workspace: &Workspace) -> Result<Option<Vec<Count>>> {
 fn everything_on() -> SamplerConfig {
     SamplerConfig {
         abi_version: ABI_VERSION,
-        flags: FILTER_TARGETS | FOLLOW_CHILDREN,
+        flags: FILTER_TARGETS | FOLLOW_CHILDREN | WALK_BY_ROWS,
         excluded_tgid: 1,
         wakeup_bytes: 1 << 15,
         task: TaskOffsets {

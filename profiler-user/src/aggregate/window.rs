@@ -89,14 +89,14 @@ impl Window {
         }
     }
 
-    /// Takes a sample. Calls `ask_again` for each part of its stack whose definition is missing.
+    /// Takes a sample and tells whose it is. Calls `ask_again` for each part of its stack whose definition is missing.
     pub fn take(
         &mut self,
         sample: &RawSample,
         stacks: &mut DefinedStacks,
         processes: &mut ProcessTable,
         mut ask_again: impl FnMut(StackHash),
-    ) {
+    ) -> SampleOwner {
         let owner = processes.owner(sample);
         let mut part = |hash: StackHash, generation: u64| {
             self.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
@@ -125,6 +125,7 @@ impl Window {
                 self.counts.add(Outcome::TimelineFull, 1);
             }
         }
+        owner
     }
 
     fn part_of(

@@ -68,12 +68,13 @@ fn sample(bytes: &[u8]) -> Option<RawSample> {
     let _kind = words.u8()?;
     let user_outcome = Outcome::from_number(u16::from(words.u8()?))?;
     let cpu = words.u16()?;
-    let _exec_id = words.u32()?;
+    let exec_id = words.u32()?;
     Some(RawSample {
         at: MonotonicNanos(words.u64()?),
         tgid: Tgid(words.u32()?),
         tid: Tid(words.u32()?),
         start_time: words.u64()?,
+        exec_id,
         cpu,
         kernel_stack: stack_hash(words.u64()?),
         user_stack: stack_hash(words.u64()?),
@@ -138,6 +139,7 @@ mod tests {
             tgid: Tgid(42),
             tid: Tid(43),
             start_time: 500,
+            exec_id: 1,
             cpu: 7,
             kernel_stack: None,
             user_stack: Some(StackHash(0xabcd)),

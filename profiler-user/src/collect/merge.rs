@@ -67,6 +67,7 @@ mod tests {
             tgid: Tgid(1),
             tid: Tid(1),
             start_time: 0,
+            exec_id: 0,
             cpu: 0,
             kernel_stack: None,
             user_stack: None,

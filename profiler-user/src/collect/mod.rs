@@ -42,6 +42,8 @@ pub struct RawSample {
     pub tid: Tid,
     /// Start of the process on the boot clock, nanoseconds; 0 if the kernel could not say.
     pub start_time: u64,
+    /// Programs that the process has executed; 0 if the kernel could not say.
+    pub exec_id: u32,
     /// Which CPU.
     pub cpu: u16,
     /// Kernel part of the stack.

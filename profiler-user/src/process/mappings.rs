@@ -121,6 +121,11 @@ impl Mappings {
         }
     }
 
+    /// All of them, by ascending address.
+    pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.0.iter()
+    }
+
     /// Whether nothing executable is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -12,10 +12,10 @@ use profiler_common::frame::{Frame, FrameKind};
 use profiler_common::outcome::Outcome;
 
 use super::files::{FileTable, Opened};
-use super::mappings::{Backing, Mapping, Mappings};
+use super::mappings::{Backing, Mapping, Mappings, NamedFile};
 use super::namespace::ProcessRoot;
 use super::scan::{self, ScannedProcess, file_name};
-use super::{Place, ProcessId, ThreadId};
+use super::{FileId, Place, ProcessId, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -374,6 +374,12 @@ impl ProcessTable {
                 let at = CodeAddr::new(RuntimeAddr(frame.payload()), is_return).lookup();
                 self.locate_runtime(tgid, process, at)
             }
+            FrameKind::Native => {
+                let at = CodeAddr::new(FileOffset(frame.payload()), is_return).lookup();
+                // The value is a file's number: we gave it to the walker.
+                u32::try_from(frame.value())
+                    .map_or(Place::Marker(Outcome::MalformedEvent), |file| Place::File(FileId(file), at))
+            }
             FrameKind::Marker => {
                 let reason = u16::try_from(frame.value()).ok().and_then(Outcome::from_number);
                 Place::Marker(reason.unwrap_or(Outcome::MalformedEvent))
@@ -382,24 +388,40 @@ impl ProcessTable {
         }
     }
 
+    /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
+    /// process is not known well enough.
+    pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {
+        let live = self.live.get(&tgid).filter(|live| live.is_known)?;
+        let mut mappings: Vec<Mapping> = live.mappings.iter().cloned().collect();
+        for mapping in &mut mappings {
+            if let Backing::Unopened(named) = &mapping.backing {
+                let named = Arc::clone(named);
+                mapping.backing = self.open(tgid, mapping, &named);
+            }
+        }
+        Some(mappings)
+    }
+
+    fn open(&mut self, tgid: Tgid, mapping: &Mapping, named: &NamedFile) -> Backing {
+        let backing = match self.files.open(&self.proc, tgid, mapping, named) {
+            Opened::Elf(id) => Backing::File(id),
+            Opened::Foreign(id) => Backing::Foreign(id),
+            Opened::Unopenable(id) => {
+                self.counts.add(Outcome::FileUnopenable, 1);
+                Backing::File(id)
+            }
+        };
+        if let Some(live) = self.live.get_mut(&tgid) {
+            Arc::make_mut(&mut live.mappings).resolve(mapping.start, backing.clone());
+        }
+        backing
+    }
+
     fn locate_runtime(&mut self, tgid: Tgid, process: ProcessId, at: RuntimeAddr) -> Place {
         let mapping = self.live.get(&tgid).and_then(|live| live.mappings.find(at)).cloned();
         let Some(mapping) = mapping else { return self.in_process(tgid, process, at) };
         let backing = match &mapping.backing {
-            Backing::Unopened(named) => {
-                let backing = match self.files.open(&self.proc, tgid, &mapping, named) {
-                    Opened::Elf(id) => Backing::File(id),
-                    Opened::Foreign(id) => Backing::Foreign(id),
-                    Opened::Unopenable(id) => {
-                        self.counts.add(Outcome::FileUnopenable, 1);
-                        Backing::File(id)
-                    }
-                };
-                if let Some(live) = self.live.get_mut(&tgid) {
-                    Arc::make_mut(&mut live.mappings).resolve(at, backing.clone());
-                }
-                backing
-            }
+            Backing::Unopened(named) => self.open(tgid, &mapping, named),
             known => known.clone(),
         };
         let offset: Option<FileOffset> = mapping.file_offset(at);

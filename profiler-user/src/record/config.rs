@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::RecordArgs;
+use crate::cli::{RecordArgs, UnwindArg};
 use crate::deliver::file::Format;
 use crate::host::ProcFs;
 use crate::sample::kernel_features::max_sample_rate;
@@ -24,6 +24,8 @@ pub struct Config {
     pub pids: Vec<u32>,
     /// Their children too.
     pub children: bool,
+    /// How user stacks are walked.
+    pub unwind: Unwind,
     /// This process as well.
     pub include_self: bool,
     /// As given; empty for the default name.
@@ -36,6 +38,24 @@ pub struct Config {
     pub stderr_is_terminal: bool,
     /// The command to profile, empty for none.
     pub command: Vec<OsString>,
+}
+
+/// How user stacks are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwind {
+    /// By the kernel's walker along frame pointers.
+    FramePointers,
+    /// By rows made of the programs' unwind information, in the kernel.
+    Rows,
+}
+
+impl From<UnwindArg> for Unwind {
+    fn from(unwind: UnwindArg) -> Self {
+        match unwind {
+            UnwindArg::FramePointers => Self::FramePointers,
+            UnwindArg::Rows => Self::Rows,
+        }
+    }
 }
 
 /// Everything that is wrong with the arguments, one line each.
@@ -81,6 +101,7 @@ impl Config {
                 duration: args.duration,
                 pids: args.pids,
                 children: args.children,
+                unwind: args.unwind.into(),
                 include_self: args.include_self,
                 outputs: args.outputs,
                 format: args.format,

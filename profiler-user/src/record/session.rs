@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use profiler_common::abi::{ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets};
+use profiler_common::abi::{
+    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets, WALK_BY_ROWS,
+};
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
 
 use super::command::{Ended, Profiled};
-use super::config::Config;
+use super::config::{Config, Unwind};
 use super::error::RecordError;
 use super::live::{Live, Progress};
 use super::rounds::Rounds;
@@ -31,6 +33,9 @@ use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Sampler, TickSource};
+use crate::unwind::publish::Publisher;
+use crate::unwind::walker::Walker;
+use crate::unwind::worker::RowWorker;
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -59,6 +64,7 @@ pub(super) struct Session {
     stacks: DefinedStacks,
     processes: ProcessTable,
     window: Window,
+    walker: Option<Walker>,
     counts: Counts,
     warnings: Vec<String>,
     event: SampledEvent,
@@ -98,6 +104,16 @@ impl Session {
             ));
         }
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
+        let walker = match config.unwind {
+            Unwind::Rows => {
+                let worker = RowWorker::start().map_err(|source| RecordError::System {
+                    what: "start a thread for unwind rows",
+                    source,
+                })?;
+                Some(Walker::new(Publisher::new(sampler.walker_maps()?), worker))
+            }
+            Unwind::FramePointers => None,
+        };
         let ring = SampleRing::new(ring);
         let ring = ring.watched().map_err(|source| RecordError::System { what: "watch the ring", source })?;
         Ok(Self {
@@ -112,6 +128,7 @@ impl Session {
             stacks: DefinedStacks::with_capacity(STACKS_MAX),
             processes: ProcessTable::new(host.proc.clone(), open_files_max()),
             window: Window::new(keep_timeline),
+            walker,
             counts: Counts::default(),
             warnings,
             event: match config.event {
@@ -208,7 +225,17 @@ impl Session {
         });
         self.merge = merge;
         let sampler = &mut self.sampler;
-        self.processes.forget_ended(self.clock.monotonic(), |ended| sampler.remove_target(ended.0));
+        let now = self.clock.monotonic();
+        let mut walker = self.walker.as_mut();
+        self.processes.forget_ended(now, |ended| {
+            sampler.remove_target(ended.0);
+            if let Some(walker) = walker.as_mut() {
+                walker.forget(ended, now);
+            }
+        });
+        if let Some(walker) = &mut self.walker {
+            walker.round(&mut self.processes, now);
+        }
     }
 
     fn sample(&mut self, sample: &RawSample) {
@@ -216,10 +243,18 @@ impl Session {
             return; // the command is still us
         }
         let sampler = &mut self.sampler;
-        self.window.take(sample, &mut self.stacks, &mut self.processes, |hash| {
+        let owner = self.window.take(sample, &mut self.stacks, &mut self.processes, |hash| {
             // If the slot cannot be cleared the stack stays unknown, which the window has counted.
             let _counted = sampler.ask_again(hash.0);
         });
+        // Without the kernel's types nothing tells a reused pid, so nothing is published.
+        let has_memory = !matches!(sample.user_outcome, Outcome::KernelThread | Outcome::NoUserMemory);
+        if let Some(walker) = &mut self.walker
+            && has_memory
+            && sample.start_time != 0
+        {
+            walker.saw(sample, owner);
+        }
     }
 
     fn progress(&self) -> Progress {
@@ -262,6 +297,9 @@ fn sampler_config(
     }
     if follow {
         flags |= FOLLOW_CHILDREN;
+    }
+    if config.unwind == Unwind::Rows {
+        flags |= WALK_BY_ROWS;
     }
     let excluded_tgid = if config.include_self { 0 } else { own };
     Ok(SamplerConfig {

@@ -4,11 +4,16 @@
 //! so the verifier prunes what is off). Nothing is pinned: when the process ends, however it ends, the
 //! kernel removes programs, maps and attachments.
 
+use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use profiler_common::abi::{FOLLOW_CHILDREN, SamplerConfig, Target, known_stack_slot};
+use profiler_common::abi::{
+    FOLLOW_CHILDREN, RowBlock, SamplerConfig, Target, TextPage, WALK_BY_ROWS, WalkedMapping, WalkedProcess,
+    known_stack_slot,
+};
 use profiler_common::outcome::Outcome;
+use profiler_common::unwind_rule::Rule;
 
 use super::SampleError;
 use super::attach::Attachment;
@@ -35,12 +40,33 @@ pub struct Sampler {
     pub(super) attachments: Vec<Attachment>,
 }
 
+/// The walker's tables, empty at first; `unwind` fills them.
+pub struct WalkerMaps {
+    /// Processes by id.
+    pub processes: HashMap<MapData, u32, WalkedProcess>,
+    /// Mappings of all of them.
+    pub mappings: Array<MapData, WalkedMapping>,
+    /// Pages of text of all files.
+    pub pages: Array<MapData, TextPage>,
+    /// Rules of all files.
+    pub rules: Array<MapData, Rule>,
+    /// Blocks of rows.
+    pub rows: ArrayOfMaps<MapData, Array<MapData, RowBlock>>,
+}
+
 impl Sampler {
     /// Loads the programs; nothing ticks yet. Also gives the ring that they will write to.
     ///
     /// `ring_bytes` must be a power of two and a multiple of the page size.
     pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<(Self, RingBuf<MapData>), SampleError> {
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if config.flags & WALK_BY_ROWS == 0 {
+            // 9 MB that nobody would look at.
+            for map in ["PROCESSES", "MAPPINGS", "PAGES", "RULES"] {
+                loader.map_max_entries(map, 1);
+            }
+        }
+        let mut ebpf = loader
             .btf(None) // no relocations against the kernel's types
             .override_global("CONFIG", config, true)
             .map_max_entries("EVENTS", ring_bytes)
@@ -61,6 +87,18 @@ impl Sampler {
             sampler.follow_forks()?;
         }
         Ok((sampler, ring))
+    }
+
+    /// The walker's tables. They can be taken once.
+    pub fn walker_maps(&mut self) -> Result<WalkerMaps, SampleError> {
+        let ebpf = &mut self.ebpf;
+        Ok(WalkerMaps {
+            processes: HashMap::try_from(take(ebpf, "PROCESSES")?).map_err(wrong("PROCESSES"))?,
+            mappings: Array::try_from(take(ebpf, "MAPPINGS")?).map_err(wrong("MAPPINGS"))?,
+            pages: Array::try_from(take(ebpf, "PAGES")?).map_err(wrong("PAGES"))?,
+            rules: Array::try_from(take(ebpf, "RULES")?).map_err(wrong("RULES"))?,
+            rows: ArrayOfMaps::try_from(take(ebpf, "ROWS")?).map_err(wrong("ROWS"))?,
+        })
     }
 
     pub(super) fn tick_program(&mut self) -> Result<&mut PerfEvent, SampleError> {

@@ -20,4 +20,4 @@ mod loader;
 
 pub use attach::{Hertz, TickSource};
 pub use error::SampleError;
-pub use loader::Sampler;
+pub use loader::{Sampler, WalkerMaps};

@@ -16,9 +16,12 @@ mod cfi_state;
 pub mod compact;
 pub mod error;
 mod known_code;
+pub mod publish;
 mod section_bytes;
 #[cfg(test)]
 mod tests;
+pub mod walker;
+pub mod worker;
 
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
 

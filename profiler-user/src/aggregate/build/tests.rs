@@ -60,6 +60,7 @@ impl Fixture {
             tgid: Tgid(10),
             tid: Tid(10),
             start_time: 5,
+            exec_id: 0,
             cpu: 0,
             kernel_stack: kernel.map(StackHash),
             user_stack: user.map(StackHash),

@@ -19,6 +19,7 @@ fn sample(tgid: u32, tid: u32, start_time: u64) -> RawSample {
         tgid: Tgid(tgid),
         tid: Tid(tid),
         start_time,
+        exec_id: 0,
         cpu: 0,
         kernel_stack: None,
         user_stack: None,
