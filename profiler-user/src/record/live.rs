@@ -27,12 +27,14 @@ pub(super) struct Progress {
 
 /// Between two plain lines when stderr is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two pictures of the line on a terminal.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The line.
 pub(super) struct Live {
     bar: Option<ProgressBar>,
     duration: Option<Duration>,
-    next_plain_line: Duration,
+    next: Duration,
 }
 
 impl Live {
@@ -48,22 +50,29 @@ impl Live {
             }
             bar
         });
-        Self { bar, duration: config.duration, next_plain_line: PLAIN_INTERVAL }
+        let next = if bar.is_some() { Duration::ZERO } else { PLAIN_INTERVAL };
+        Self { bar, duration: config.duration, next }
     }
 
-    /// Redraws the line, or writes one if it is time for it.
+    /// Whether it is time for new figures: counting them is a system call, which not every round needs.
+    pub(super) fn is_due(&self, elapsed: Duration) -> bool {
+        elapsed >= self.next
+    }
+
+    /// Redraws the line, or writes one.
     pub(super) fn update(&mut self, progress: Progress, console: &mut impl Write) {
+        let line = line(progress, self.duration);
         match &self.bar {
             Some(bar) => {
                 bar.set_position(millis(progress.elapsed));
-                bar.set_message(line(progress, self.duration));
+                bar.set_message(line);
                 bar.tick();
+                self.next = progress.elapsed + REDRAW_INTERVAL;
             }
-            None if progress.elapsed >= self.next_plain_line => {
-                say(console, &line(progress, self.duration));
-                self.next_plain_line = progress.elapsed + PLAIN_INTERVAL;
+            None => {
+                say(console, &line);
+                self.next = progress.elapsed + PLAIN_INTERVAL;
             }
-            None => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod finish;
 mod live;
+mod rounds;
 mod session;
 mod signals;
 mod summary;

@@ -9,12 +9,12 @@ use profiler_common::abi::{ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, Sampler
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::unix::AsyncFd;
-use tokio::time::MissedTickBehavior;
 
 use super::command::{Ended, Profiled};
 use super::config::Config;
 use super::error::RecordError;
 use super::live::{Live, Progress};
+use super::rounds::Rounds;
 use super::signals::Signals;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
@@ -142,13 +142,16 @@ impl Session {
         live: &mut Live,
         console: &mut impl std::io::Write,
     ) -> Result<Ended, RecordError> {
-        let mut rounds = tokio::time::interval(ROUND);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let rounds =
+            Rounds::every(ROUND).map_err(|source| RecordError::System { what: "start a timer", source })?;
         let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
         tokio::pin!(deadline);
         loop {
             let ended = tokio::select! {
-                _ = rounds.tick() => self.targets.have_ended(config).then_some(Ended::Targets),
+                beat = rounds.next() => {
+                    beat.map_err(|source| RecordError::System { what: "wait for a timer", source })?;
+                    self.targets.have_ended(config).then_some(Ended::Targets)
+                }
                 filled = self.ring.readable() => {
                     filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
                     None
@@ -163,7 +166,9 @@ impl Session {
             let horizon = MonotonicNanos(self.clock.monotonic().0.saturating_sub(IN_FLIGHT_NANOS));
             self.round(horizon);
             self.processes.read_older(READ_AHEAD);
-            live.update(self.progress(), console);
+            if live.is_due(self.clock.since(self.started)) {
+                live.update(self.progress(), console);
+            }
         }
     }
 
