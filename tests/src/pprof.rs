@@ -210,8 +210,9 @@ impl Tables<'_> {
                         self.mappings.get(&id).with_context(|| format!("mapping {id} is missing"))?;
                     ensure!(
                         (mapping.memory_start..mapping.memory_limit).contains(&location.address),
-                        "address {:#x} lies outside of its mapping {:#x}..{:#x}",
+                        "{:#x} lies outside of {}, mapped at {:#x}..{:#x}",
                         location.address,
+                        self.text(mapping.filename)?,
                         mapping.memory_start,
                         mapping.memory_limit
                     );

@@ -24,7 +24,8 @@ pub(super) struct Locations<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum MappingKey {
-    Segment(FileId, u64),
+    /// By its address as linked; none for what lies outside of all segments.
+    Segment(FileId, Option<u64>),
     Kernel,
     Vdso,
     Memory,
@@ -127,7 +128,7 @@ impl<'a> Locations<'a> {
 
     fn file_mapping(&mut self, id: FileId, file: &CodeFile, offset: FileOffset) -> u32 {
         let segment = file.elf.as_ref().and_then(|elf| elf.code_segment(offset));
-        let key = MappingKey::Segment(id, segment.map_or(0, |segment| segment.vaddr.0));
+        let key = MappingKey::Segment(id, segment.map(|segment| segment.vaddr.0));
         if let Some(&known) = self.mapping_ids.get(&key) {
             return known;
         }
