@@ -11,12 +11,15 @@ use super::clock;
 use super::resident::Resident;
 use anyhow::{Context, Result, bail};
 use procfs::process::Process;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How closely ends and memory are watched.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// For ending when asked to.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A child that runs.
 pub(super) struct Running {
@@ -112,8 +115,18 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// Asks first, as Ctrl-C does: perf has a child and a file in /tmp to see to. What does not end is killed.
     fn drop(&mut self) {
-        // Both do nothing if it has been reaped, and fail only if it has ended.
+        let patient_until = clock::now() + PATIENCE;
+        let mut is_asked = false;
+        // A child that was reaped has no pid any more: it may be somebody else's.
+        while matches!(self.child.try_wait(), Ok(None)) && clock::now() < patient_until {
+            if !is_asked {
+                is_asked = self.pid().is_ok_and(|pid| kill_process(pid, Signal::INT).is_ok());
+            }
+            std::thread::sleep(LOOK);
+        }
+        // Both do nothing to a child that was reaped.
         self.child.kill().ok();
         self.child.wait().ok();
     }
