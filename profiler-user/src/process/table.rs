@@ -168,6 +168,12 @@ impl ProcessTable {
                 if let Some(live) = self.live.get_mut(&tgid) {
                     if std::mem::take(&mut live.executable_name_is_short) {
                         live.executable_name = file_name(&path);
+                        // A sample may have come between exec and its first mapping.
+                        let sampled =
+                            live.sampled_as.and_then(|id| self.sampled_processes.get_mut(id.0 as usize));
+                        if let Some(sampled) = sampled {
+                            sampled.executable_name = Arc::clone(&live.executable_name);
+                        }
                     }
                     let end = RuntimeAddr(start.0.saturating_add(len));
                     let mapping = Mapping::new(start, end, offset, path, hint);

@@ -76,6 +76,18 @@ fn a_process_is_what_it_executed_last() {
 }
 
 #[test]
+fn a_sample_in_the_middle_of_exec_learns_the_full_name_later() {
+    let (mut table, _folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "script.py");
+    let early = table.owner(&sample(10, 10, 7_000));
+    assert_eq!(name(&table, early), "script.py");
+    map(&mut table, 3, 10, 0x1000, "/usr/bin/python3.13");
+    assert_eq!(name(&table, early), "python3.13");
+    assert_eq!(table.owner(&sample(10, 10, 7_000)).process, early.process);
+}
+
+#[test]
 fn a_forked_child_has_its_parents_memory_and_name() {
     let (mut table, _folder) = table();
     fork(&mut table, 1, 10, 5);
