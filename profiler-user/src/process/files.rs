@@ -174,7 +174,9 @@ fn open_regular(path: &Path) -> Option<(File, Metadata)> {
         return None;
     }
     let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-    let file = File::open(again).ok()?;
+    // Its owner may hold a lease on it; without NONBLOCK we would wait for him, and samples would be lost.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(again, flags, Mode::empty()).ok()?);
     let metadata = file.metadata().ok()?;
     Some((file, metadata))
 }
@@ -200,3 +202,6 @@ fn without_deleted(path: &OsStr) -> PathBuf {
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
     PathBuf::from(OsStr::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;
