@@ -105,7 +105,7 @@ pub struct ProcessTable {
     counts: Counts,
 }
 
-/// Processes whose root folder is kept open for the names of code made at run time.
+/// Processes whose root folder is kept open for the names of code made at run time, at most.
 const ROOTS_MAX: usize = 1024;
 /// Freeing a large memory takes some tenths of a second.
 const EXIT_NANOS_MAX: u64 = 2_000_000_000;
@@ -113,18 +113,20 @@ const EXIT_NANOS_MAX: u64 = 2_000_000_000;
 const START_TIME_SLACK_NANOS: u64 = 20_000_000;
 
 impl ProcessTable {
-    /// A table over a host. Make it after process events have begun, so that no process is missed.
-    pub fn new(proc: ProcFs, open_files_max: usize) -> Self {
+    /// A table over a host, with at most so many file descriptors. Make it after process events have begun,
+    /// so that no process is missed.
+    pub fn new(proc: ProcFs, descriptors_max: usize) -> Self {
+        let roots_max = ROOTS_MAX.min(descriptors_max / 4);
         Self {
             unread: scan::running(&proc),
             proc,
             live: HashMap::new(),
-            files: FileTable::new(open_files_max),
+            files: FileTable::new(descriptors_max - roots_max),
             sampled_processes: Vec::new(),
             sampled_threads: Vec::new(),
             thread_ids: HashMap::new(),
             next_generation: 1,
-            roots_left: ROOTS_MAX,
+            roots_left: roots_max,
             ended: VecDeque::new(),
             counts: Counts::default(),
         }
