@@ -152,13 +152,14 @@ impl Stacks<'_> {
     }
 
     fn why_incomplete(&self, key: StackKey, stack: &[u32]) -> Option<Outcome> {
+        if self.ends_in_marker(stack) {
+            return Some(Outcome::DefinitionMissing);
+        }
         if key.outcome.is_complete() {
             return None;
         }
-        let outermost = stack.last().and_then(|&id| self.locations.locations.get(id as usize));
-        let Some(outermost) = outermost.filter(|_| key.user.is_some()) else { return Some(key.outcome) };
-        if outermost.space == Space::Marker {
-            return Some(Outcome::DefinitionMissing);
+        if key.user.is_none() {
+            return Some(key.outcome);
         }
         let reaches_root = stack.last().is_some_and(|&id| self.is_entry_point(id));
         (!reaches_root).then_some(key.outcome)

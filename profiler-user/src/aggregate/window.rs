@@ -98,16 +98,18 @@ impl Window {
         mut ask_again: impl FnMut(StackHash),
     ) -> SampleOwner {
         let owner = processes.owner(sample);
+        let mut is_whole = true;
         let mut part = |hash: StackHash, generation: u64| {
             self.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
                 ask_again(hash);
-                self.counts.add(Outcome::SampleWithoutDefinition, 1);
+                is_whole = false;
                 self.marker(Outcome::DefinitionMissing)
             })
         };
         // Kernel addresses mean the same in every process and at every time.
         let kernel = sample.kernel_stack.map(|hash| part(hash, 0));
         let user = sample.user_stack.map(|hash| part(hash, owner.mappings_generation));
+        self.counts.add(Outcome::SampleWithoutDefinition, u64::from(!is_whole));
         let stack = StackKey { kernel, user, outcome: sample.user_outcome };
         let tally = self.tallies.entry((owner.thread, stack)).or_default();
         tally.count += 1;

@@ -74,29 +74,27 @@ pub struct FileTable {
     by_inode: HashMap<Inode, Opened>,
     by_identity: HashMap<FileIdentity, FileId>,
     unopenable: HashMap<PathBuf, FileId>,
-    open_max: usize,
+    descriptors_left: usize,
 }
 
+/// A file that is kept open keeps the root folder of a process open too.
+const DESCRIPTORS_A_FILE: usize = 2;
+
 impl FileTable {
-    /// Keeps at most `open_max` files open.
-    pub fn new(open_max: usize) -> Self {
+    /// Keeps at most `descriptors_max` file descriptors open, two for each file.
+    pub fn new(descriptors_max: usize) -> Self {
         Self {
             files: Vec::new(),
             by_inode: HashMap::new(),
             by_identity: HashMap::new(),
             unopenable: HashMap::new(),
-            open_max,
+            descriptors_left: descriptors_max,
         }
     }
 
     /// A file by its id.
     pub fn get(&self, id: FileId) -> Option<&CodeFile> {
         self.files.get(id.0 as usize)
-    }
-
-    /// All files with their ids.
-    pub fn iter(&self) -> impl Iterator<Item = (FileId, &CodeFile)> {
-        (0..).map(FileId).zip(&self.files)
     }
 
     /// Opens the file behind a mapping of a process.
@@ -121,8 +119,13 @@ impl FileTable {
         if let Some(&id) = known {
             return id;
         }
-        let file = (self.files.len() < self.open_max).then_some(file);
-        let root = ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new);
+        let (file, root) = match self.descriptors_left.checked_sub(DESCRIPTORS_A_FILE) {
+            Some(left) => {
+                self.descriptors_left = left;
+                (Some(file), ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new))
+            }
+            None => (None, None),
+        };
         let id = self.add(file, Some(elf), root, &named.path);
         self.by_identity.insert(identity, id);
         id
@@ -174,7 +177,9 @@ fn open_regular(path: &Path) -> Option<(File, Metadata)> {
         return None;
     }
     let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-    let file = File::open(again).ok()?;
+    // Its owner may hold a lease on it; without NONBLOCK we would wait for him, and samples would be lost.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(again, flags, Mode::empty()).ok()?);
     let metadata = file.metadata().ok()?;
     Some((file, metadata))
 }
@@ -200,3 +205,6 @@ fn without_deleted(path: &OsStr) -> PathBuf {
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
     PathBuf::from(OsStr::from_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,26 +105,30 @@ pub struct ProcessTable {
     counts: Counts,
 }
 
-/// Processes whose root folder is kept open for the names of code made at run time.
+/// Processes whose root folder is kept open for the names of code made at run time, at most.
 const ROOTS_MAX: usize = 1024;
 /// Freeing a large memory takes some tenths of a second.
 const EXIT_NANOS_MAX: u64 = 2_000_000_000;
+/// What a process is called that ended before anything about it was known.
+const UNSEEN_NAME: &str = "[unknown process]";
 /// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
 const START_TIME_SLACK_NANOS: u64 = 20_000_000;
 
 impl ProcessTable {
-    /// A table over a host. Make it after process events have begun, so that no process is missed.
-    pub fn new(proc: ProcFs, open_files_max: usize) -> Self {
+    /// A table over a host, with at most so many file descriptors. Make it after process events have begun,
+    /// so that no process is missed.
+    pub fn new(proc: ProcFs, descriptors_max: usize) -> Self {
+        let roots_max = ROOTS_MAX.min(descriptors_max / 4);
         Self {
             unread: scan::running(&proc),
             proc,
             live: HashMap::new(),
-            files: FileTable::new(open_files_max),
+            files: FileTable::new(descriptors_max - roots_max),
             sampled_processes: Vec::new(),
             sampled_threads: Vec::new(),
             thread_ids: HashMap::new(),
             next_generation: 1,
-            roots_left: ROOTS_MAX,
+            roots_left: roots_max,
             ended: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -168,6 +172,12 @@ impl ProcessTable {
                 if let Some(live) = self.live.get_mut(&tgid) {
                     if std::mem::take(&mut live.executable_name_is_short) {
                         live.executable_name = file_name(&path);
+                        // A sample may have come between exec and its first mapping.
+                        let sampled =
+                            live.sampled_as.and_then(|id| self.sampled_processes.get_mut(id.0 as usize));
+                        if let Some(sampled) = sampled {
+                            sampled.executable_name = Arc::clone(&live.executable_name);
+                        }
                     }
                     let end = RuntimeAddr(start.0.saturating_add(len));
                     let mapping = Mapping::new(start, end, offset, path, hint);
@@ -287,6 +297,7 @@ impl ProcessTable {
         let generation = next(&mut self.next_generation);
         let live = self.live.entry(sample.tgid).or_insert_with(|| Live::unknown(generation));
         live.start_time = sample.start_time;
+        self.counts.add(Outcome::ProcessUnknown, u64::from(live.is_unseen()));
         let process = *live.sampled_as.get_or_insert_with(|| {
             self.sampled_processes.push(SampledProcess {
                 tgid: sample.tgid,
@@ -320,7 +331,6 @@ impl ProcessTable {
             Some(found) => self.adopt(sample.tgid, found, is_stale),
             None if is_stale || known.is_none() => {
                 self.live.remove(&sample.tgid);
-                self.counts.add(Outcome::ProcessUnknown, 1);
             }
             None => self.inherit_late(sample.tgid),
         }
@@ -342,10 +352,7 @@ impl ProcessTable {
     /// A forked child of a process that we did not know either, gone by now: it had its parent's memory.
     fn inherit_late(&mut self, tgid: Tgid) {
         let Some(parent) = self.live.get(&tgid).and_then(|live| live.parent) else { return };
-        let Some(found) = scan::scan(&self.proc, parent) else {
-            self.counts.add(Outcome::ProcessUnknown, 1);
-            return;
-        };
+        let Some(found) = scan::scan(&self.proc, parent) else { return };
         if let Some(live) = self.live.get_mut(&tgid) {
             live.executable_name = Arc::clone(&found.executable_name);
             live.threads.entry(Tid(tgid.0)).and_modify(|name| *name = found.executable_name);
@@ -466,10 +473,15 @@ impl Live {
         }
     }
 
+    /// Whether nothing was found out about it but that it is there.
+    fn is_unseen(&self) -> bool {
+        !self.is_known && self.mappings.is_empty() && &*self.executable_name == UNSEEN_NAME
+    }
+
     fn unknown(mappings_generation: u64) -> Self {
         Self {
             start_time: 0,
-            executable_name: "[unknown process]".into(),
+            executable_name: UNSEEN_NAME.into(),
             executable_name_is_short: false,
             threads: HashMap::new(),
             mappings: Arc::default(),

@@ -46,10 +46,12 @@ const IN_FLIGHT_NANOS: u64 = 1_000_000;
 const READ_AHEAD: usize = 50;
 /// Definitions kept; twice what the kernel half can know of.
 const STACKS_MAX: usize = 1 << 17;
-/// Files kept open for naming, if the process may open as many.
-const OPEN_FILES_MAX: u64 = 16_384;
-/// File descriptors left for everything else.
-const OTHER_FILES: u64 = 256;
+/// File descriptors in all, if the process may have as many.
+const DESCRIPTORS_MAX: u64 = 32_768;
+/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, and some for the rest.
+const OTHER_DESCRIPTORS: u64 = 128;
+/// See [`OTHER_DESCRIPTORS`].
+const DESCRIPTORS_A_CPU: u64 = 3;
 
 /// A capture in progress.
 pub(super) struct Session {
@@ -92,10 +94,13 @@ impl Session {
             warnings.push(missing.to_string());
         }
         let own = std::process::id();
-        let sampler_config = sampler_config(config, host, own, &mut warnings)?;
-        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes(host))?;
+        let cpus = Sampler::online_cpus()?;
+        let descriptors_max = descriptors_max(cpus.len());
+        let ring_bytes = ring_bytes(cpus.len());
+        let sampler_config = sampler_config(config, host, own, ring_bytes, &mut warnings)?;
+        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
         // Before the first tick, so that no sample is older than what we know of its process.
-        let side_band = SideBand::open(Sampler::online_cpus()?)?;
+        let side_band = SideBand::open(cpus)?;
         if let Some(bytes) = side_band.reduced_ring_bytes() {
             warnings.push(format!(
                 "another profiler uses up the memory allowed for perf rings; ours are {} KiB, and names of \
@@ -126,7 +131,7 @@ impl Session {
             targets,
             merge: Merge::default(),
             stacks: DefinedStacks::with_capacity(STACKS_MAX),
-            processes: ProcessTable::new(host.proc.clone(), open_files_max()),
+            processes: ProcessTable::new(host.proc.clone(), descriptors_max),
             window: Window::new(keep_timeline),
             walker,
             counts: Counts::default(),
@@ -278,6 +283,7 @@ fn sampler_config(
     config: &Config,
     host: &Host,
     own: u32,
+    ring_bytes: u32,
     warnings: &mut Vec<String>,
 ) -> Result<SamplerConfig, RecordError> {
     let follow = config.children || !config.command.is_empty();
@@ -302,31 +308,42 @@ fn sampler_config(
         flags |= WALK_BY_ROWS;
     }
     let excluded_tgid = if config.include_self { 0 } else { own };
-    Ok(SamplerConfig {
-        abi_version: ABI_VERSION,
-        flags,
-        excluded_tgid,
-        wakeup_bytes: ring_bytes(host) / 2,
-        task,
-    })
+    Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes / 2, task })
 }
 
 /// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a
-/// new stack each.
-fn ring_bytes(_host: &Host) -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let bytes = (cpus * (64 << 10)).next_power_of_two().clamp(1 << 20, 16 << 20);
+/// new stack each. Online CPUs, not those that we may run on: all of them write to it.
+fn ring_bytes(cpus: usize) -> u32 {
+    let bytes = cpus.saturating_mul(64 << 10).next_power_of_two().clamp(1 << 20, 16 << 20);
     u32::try_from(bytes).unwrap_or(1 << 20)
 }
 
-/// Raises the limit of open files as far as it goes; how many of them files to be named may take.
-fn open_files_max() -> usize {
+/// Raises the limit of file descriptors as far as it goes; how many of them files to be named may take.
+fn descriptors_max(cpus: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
+    let wanted = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     if limit.current.is_some_and(|current| current < wanted) {
         // If it cannot be raised, fewer files stay open.
         let _kept = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
-    let open_max = getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX).saturating_sub(OTHER_FILES);
-    usize::try_from(open_max).unwrap_or(0).max(16)
+    let others = u64::try_from(cpus)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(DESCRIPTORS_A_CPU)
+        .saturating_add(OTHER_DESCRIPTORS);
+    let left = getrlimit(Resource::Nofile)
+        .current
+        .unwrap_or(DESCRIPTORS_MAX)
+        .min(DESCRIPTORS_MAX)
+        .saturating_sub(others);
+    usize::try_from(left).unwrap_or(0).max(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_grows_with_the_cpus_within_bounds() {
+        assert_eq!([0, 2, 16, 17, 128, 8192].map(ring_bytes).map(|bytes| bytes >> 20), [1, 1, 1, 2, 8, 16]);
+    }
 }

@@ -145,7 +145,8 @@ fn completeness(completeness: &Completeness) -> Vec<String> {
         vec![format!("{:.1} % of the stacks reach their root.", overall.complete_share() * 100.0)];
     for (name, share) in completeness.worst().into_iter().take(3) {
         let reason = share.main_reason().map_or("", |reason| reason.words());
-        lines.push(format!("  {name}: {:.1} %; in the others {reason}", share.complete_share() * 100.0));
+        let (name, complete) = (shortened(name), share.complete_share() * 100.0);
+        lines.push(format!("  {name}: {complete:.1} %; in the others {reason}"));
     }
     if lines.len() > 1 {
         lines.push("  Programs built with -fno-omit-frame-pointer have whole stacks.".to_owned());
@@ -243,9 +244,10 @@ mod tests {
     #[test]
     fn tables_losses_and_files() {
         let mut completeness = Completeness::default();
-        let python: Arc<str> = "python3".into();
+        let (python, planted): (Arc<str>, Arc<str>) = ("python3".into(), "\u{1b}[2J".into());
         completeness.add(&python, Some(Outcome::FramePointerChainEnd), 1);
         completeness.add(&python, None, 3);
+        completeness.add(&planted, Some(Outcome::FrameLimit), 1);
         check(
             fixture::nasty(),
             completeness,
@@ -267,7 +269,8 @@ mod tests {
               5.3 %        1  kworker/0:1  pid 7
               5.3 %        1  we;ird�name 5  pid 300
 
-            75.0 % of the stacks reach their root.
+            60.0 % of the stacks reach their root.
+              �[2J: 0.0 %; in the others the stack is deeper than the walker goes
               python3: 75.0 %; in the others the chain of frame pointers ended
               Programs built with -fno-omit-frame-pointer have whole stacks.
             3 samples found the ring full

@@ -205,6 +205,23 @@ fn a_lost_definition_is_asked_for_again_and_shown() {
 }
 
 #[test]
+fn a_sample_that_lost_both_parts_is_one_loss_and_no_whole_stack() {
+    let mut fixture = Fixture::new();
+    fixture.sample(Some(1), Some(2), Outcome::RootReached);
+    fixture.sample(Some(1), None, Outcome::KernelThread);
+    let finished = fixture.check(
+        &[],
+        &expect![[r#"
+            [incomplete: its definition was lost on the way] 1×10
+            [incomplete: its definition was lost on the way];[incomplete: its definition was lost on the way] 1×10
+        "#]],
+    );
+    assert_eq!(fixture.window.counts().get(Outcome::SampleWithoutDefinition), 2);
+    assert_eq!(fixture.asked_again, [1, 2, 1].map(StackHash));
+    assert_eq!(finished.completeness.overall.complete, 0);
+}
+
+#[test]
 fn a_sample_without_a_user_stack_says_why() {
     let mut fixture = Fixture::new();
     fixture.define(1, &[Frame::kernel(0x20, false)]);

@@ -77,6 +77,18 @@ fn a_process_is_what_it_executed_last() {
 }
 
 #[test]
+fn a_sample_in_the_middle_of_exec_learns_the_full_name_later() {
+    let (mut table, _folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "script.py");
+    let early = table.owner(&sample(10, 10, 7_000));
+    assert_eq!(name(&table, early), "script.py");
+    map(&mut table, 3, 10, 0x1000, "/usr/bin/python3.13");
+    assert_eq!(name(&table, early), "python3.13");
+    assert_eq!(table.owner(&sample(10, 10, 7_000)).process, early.process);
+}
+
+#[test]
 fn a_forked_child_has_its_parents_memory_and_name() {
     let (mut table, _folder) = table();
     fork(&mut table, 1, 10, 5);
@@ -146,6 +158,21 @@ fn a_reused_pid_is_another_process() {
     assert_ne!(first.process, second.process);
     assert_eq!(name(&table, second), "[unknown process]");
     assert_eq!(table.counts().get(Outcome::ProcessUnknown), 1);
+    assert_eq!(table.owner(&sample(10, 10, 9_000_000_000)), second);
+    assert_eq!(table.counts().get(Outcome::ProcessUnknown), 2, "samples are counted, not processes");
+}
+
+#[test]
+fn lost_events_do_not_make_a_process_unknown() {
+    let (mut table, _folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "server");
+    map(&mut table, 3, 10, 0x1000, "/srv/server");
+    apply(&mut table, 4, ProcessChange::Lost(3));
+    let owner = table.owner(&sample(10, 10, 7_000));
+    assert_eq!(name(&table, owner), "server");
+    assert_eq!(table.counts().get(Outcome::ProcessUnknown), 0);
+    assert_eq!(table.counts().get(Outcome::ProcessEventsLost), 3);
 }
 
 #[test]

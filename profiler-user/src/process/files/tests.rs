@@ -1,0 +1,116 @@
+//! What lies at a path of a stranger → opened, or refused at once.
+
+use std::os::fd::AsRawFd;
+
+use profiler_common::address::RuntimeAddr;
+
+use super::*;
+use crate::elf::fixture::TinyElf;
+
+const BUILD_ID: [u8; 4] = [1, 2, 3, 4];
+
+/// A file of our own, mapped at an address where `map_files` knows nothing: it is found by its path.
+fn open(files: &mut FileTable, path: &Path, hint: FileHint) -> Opened {
+    let named = NamedFile { path: path.into(), hint: hint.clone() };
+    let (start, end) = (RuntimeAddr(0x1000), RuntimeAddr(0x2000));
+    let mapping = Mapping::new(start, end, profiler_common::address::FileOffset(0), path.into(), hint);
+    files.open(&ProcFs::host(), Tgid(std::process::id()), &mapping, &named)
+}
+
+fn inode_of(path: &Path) -> FileHint {
+    let metadata = std::fs::metadata(path).unwrap();
+    let device = metadata.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    FileHint::Inode { major, minor, inode: metadata.ino() }
+}
+
+/// Programs with these names, of different code but with one build id.
+fn programs<const N: usize>(folder: &Path, names: [&str; N]) -> [PathBuf; N] {
+    let mut vaddr = 0x1000;
+    names.map(|name| {
+        vaddr += 0x1000;
+        let path = folder.join(name);
+        let elf = TinyElf::new().load(0, vaddr, 64, 5).gnu_build_id(&BUILD_ID);
+        std::fs::write(&path, elf.bytes()).unwrap();
+        path
+    })
+}
+
+#[test]
+fn a_file_is_what_it_holds_not_where_it_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let [program, forged] = programs(folder.path(), ["program", "forged"]);
+    let copy = folder.path().join("copy");
+    std::fs::copy(&program, &copy).unwrap();
+    let mut files = FileTable::new(16);
+    let first = open(&mut files, &program, FileHint::BuildId(BUILD_ID.into()));
+    assert_eq!(first, Opened::Elf(FileId(0)));
+    assert_eq!(open(&mut files, &program, inode_of(&program)), first);
+    assert_eq!(open(&mut files, &copy, inode_of(&copy)), first);
+    let forged = open(&mut files, &forged, FileHint::BuildId(BUILD_ID.into()));
+    assert_eq!(forged, Opened::Elf(FileId(1)), "a copied build id does not lend names");
+}
+
+#[test]
+fn another_file_in_the_place_of_the_mapped_one_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let [program, other] = programs(folder.path(), ["program", "other"]);
+    let mut files = FileTable::new(16);
+    let unopenable = Opened::Unopenable(FileId(0));
+    assert_eq!(open(&mut files, &program, FileHint::BuildId([9; 4].into())), unopenable);
+    assert_eq!(open(&mut files, &program, inode_of(&other)), unopenable);
+    assert_eq!(open(&mut files, &program, FileHint::None), unopenable);
+    assert!(files.get(FileId(0)).is_some_and(|file| file.file.is_none() && file.path == program));
+}
+
+#[test]
+fn no_more_descriptors_are_kept_than_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = programs(folder.path(), ["a", "b", "c"]);
+    let mut files = FileTable::new(5);
+    for path in &paths {
+        open(&mut files, path, inode_of(path));
+    }
+    let descriptors = |file: &CodeFile| usize::from(file.file.is_some()) + usize::from(file.root.is_some());
+    let kept = [0, 1, 2].map(|id| files.get(FileId(id)).map(descriptors));
+    assert_eq!(kept, [Some(2), Some(2), Some(0)]);
+    assert!(files.get(FileId(2)).is_some_and(|file| file.elf.is_some()), "known all the same");
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, pipe) = (folder.path().join("file"), folder.path().join("pipe"));
+    std::fs::write(&file, "text").unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    assert!(open_regular(&file).is_some());
+    for refused in [pipe.as_path(), folder.path(), Path::new("/dev/zero"), &folder.path().join("absent")] {
+        assert!(open_regular(refused).is_none(), "{}", refused.display());
+    }
+}
+
+/// include/uapi/asm-generic/fcntl.h; the libc crate lacks it.
+const F_SETSIG: i32 = 10;
+
+/// Takes a write lease on a file, and has the notice of its break sent as a signal that nobody minds.
+#[expect(unsafe_code, reason = "no crate of ours has a safe call for leases")]
+fn lease(file: &File) -> bool {
+    // SAFETY: an open descriptor and integers.
+    let signal = unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    // SAFETY: as above.
+    let lease = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+    signal == 0 && lease == 0
+}
+
+#[test]
+fn a_lease_does_not_keep_us_waiting() {
+    let leased = tempfile::NamedTempFile::new().unwrap();
+    if !lease(leased.as_file()) {
+        eprintln!("skipped: this file system has no leases");
+        return;
+    }
+    // Waiting would end in an open file, when the kernel breaks the lease (/proc/sys/fs/lease-break-time).
+    assert!(open_regular(leased.path()).is_none());
+    let unleased = tempfile::NamedTempFile::new().unwrap();
+    assert!(open_regular(unleased.path()).is_some());
+}
