@@ -1,3 +1,5 @@
 //! Rows of real files against other tools, and of damaged ones against time.
 
 mod readelf;
+mod stopped;
+mod walk;
