@@ -42,6 +42,8 @@ impl Default for Budget {
 
 /// Padding between functions is shorter; code without unwind information of its own could fit into more.
 const PADDING_BYTES_MAX: u64 = 15;
+/// The trampolines that are looked for among functions are shorter.
+const SHORT_BYTES_MAX: u64 = 128;
 const GAP_INDEX: u16 = 0;
 const TOO_MANY_INDEX: u16 = 1;
 
@@ -166,20 +168,52 @@ impl Builder {
         }
     }
 
+    /// Starts of short functions of finished tables that have nothing but this rule; at most `limit`.
+    pub(super) fn short_functions_under(&self, rule: Rule, limit: usize) -> Vec<u64> {
+        let Some(&rule) = self.index.get(&rule) else { return Vec::new() };
+        let is_one = |function: &&Function| {
+            let rows = self.rows.get(index_range(&function.rows)).unwrap_or_default();
+            function.end - function.start <= SHORT_BYTES_MAX && matches!(rows, [(0, only)] if *only == rule)
+        };
+        self.sealed.iter().filter(is_one).take(limit).map(|function| function.start).collect()
+    }
+
+    /// Says of a function in a finished table that it is where stacks end.
+    pub(super) fn make_root(&mut self, start: u64) {
+        let end = self.intern(Rule::END);
+        let position = self.sealed.partition_point(|function| function.start < start);
+        let Some(function) = self.sealed.get(position).filter(|function| function.start == start) else {
+            return;
+        };
+        for row in self.rows.get_mut(index_range(&function.rows)).unwrap_or_default() {
+            row.1 = end;
+        }
+    }
+
     /// Pages of rows. Rules are numbered as this file met them.
     pub(super) fn finish(mut self) -> Result<FileRows, UnwindError> {
         self.seal();
         let mut pages =
             Pages { budget: self.budget, pages: Vec::new(), rows: Vec::new(), in_force: GAP_INDEX };
+        let end_rule = self.index.get(&Rule::END).copied();
+        let mut previous_end = 0;
         for (position, function) in self.sealed.iter().enumerate() {
             self.stats.text_bytes += function.end - function.start;
-            let rows = index_range(&function.rows);
-            for &(into, rule) in self.rows.get(rows).unwrap_or_default() {
+            let rows = self.rows.get(index_range(&function.rows)).unwrap_or_default();
+            // Hand-made frames return to the very start of such a function, and are looked up one byte earlier.
+            if rows.first().map(|row| row.1) == end_rule
+                && previous_end < function.start
+                && end_rule.is_some()
+            {
+                pages.push(function.start - 1, end_rule.unwrap_or(GAP_INDEX))?;
+            }
+            for &(into, rule) in rows {
                 let at = function.start + u64::from(into);
                 if at < function.end {
                     pages.push(at, rule)?;
                 }
             }
+            previous_end = function.end;
             let next = self.sealed.get(position + 1).map_or(u64::MAX, |next| next.start);
             if next - function.end > PADDING_BYTES_MAX {
                 pages.push(function.end, GAP_INDEX)?;

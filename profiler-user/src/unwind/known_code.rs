@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | the entry point | musl, the dynamic linker, hand-made programs | the outermost frame |
 //! | `.plt` and its kin | lld, mold, gold; GNU ld on arm64 | by the form of the stubs |
+//! | `__start_context` | glibc says that it is a leaf | the outermost frame of a coroutine of `makecontext` |
 //! | `.init`, `.fini` | glibc's crti and crtn on x86_64 | one push of 8 bytes between first and last instruction |
 //!
 //! What the compiler's start files (crtbegin) leave out beside that keeps a frame pointer where it calls anything.
-//! Rows that the file has of its own are never replaced.
+//! Rows that the file has of its own are not replaced, but for `__start_context`, whose are wrong.
 
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule};
 
@@ -49,12 +50,42 @@ pub(super) fn read(
         }
     }
     if machine == Machine::X86_64 {
+        mark_start_context(source, headers, builder)?;
         for name in [&b".init"[..], b".fini"] {
             let Some(section) = sections.named(name) else { continue };
             x86_64_init(source, section, builder)?;
         }
     }
     builder.seal();
+    Ok(())
+}
+
+/// Functions that are read to find glibc's among them. It has some 700 of that kind, large programs ten thousand.
+const CANDIDATES_MAX: usize = 16 << 10;
+/// How it begins: `mov %rbx, %rsp; mov (%rsp), %rdi; test %rdi, %rdi`, or with shadow stacks
+/// `testl $2, %fs:72`. No leaf that a compiler makes takes its stack from rbx.
+const START_CONTEXT: [[u8; 10]; 2] = [
+    [0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x85, 0xff],
+    [0x64, 0xf7, 0x04, 0x25, 0x48, 0x00, 0x00, 0x00, 0x02, 0x00],
+];
+
+/// What `makecontext` makes its function return to. Its stack holds `uc_link` where rows look for a return address.
+fn mark_start_context(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    for start in builder.short_functions_under(LEAF, CANDIDATES_MAX) {
+        let segments = headers.segments().iter().filter(|segment| segment.executable);
+        let at = segments.filter_map(|segment| Some((segment, start.checked_sub(segment.vaddr.0)?)));
+        let mut at = at.filter(|(segment, into)| *into < segment.file_bytes);
+        let Some((segment, into)) = at.next() else { continue };
+        let mut code = [0; 10];
+        let read = source.read_at(&mut code, segment.file_offset.0.saturating_add(into));
+        if read.is_ok_and(|read| read == code.len()) && START_CONTEXT.contains(&code) {
+            builder.make_root(start);
+        }
+    }
     Ok(())
 }
 
