@@ -16,3 +16,4 @@ mod processes;
 mod second_opinion;
 mod traces;
 mod usage;
+mod whole_stacks;
