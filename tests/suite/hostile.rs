@@ -15,10 +15,12 @@ const CODE_OFFSET: u64 = 0x2000;
 fn stacks_with(machine: &Machine, file: &Path) -> Result<Stacks> {
     let offset = CODE_OFFSET.to_string();
     let running = Workload::build("c_strange_map")?.args([file.as_os_str(), offset.as_ref()]).start()?;
-    let capture =
-        Capture::record(machine)?.args(["-F", "499", "-d", "1s"]).of(running.pid()).output("p.folded");
-    let captured = capture.run()?.expect_code(0)?;
+    let capture = Capture::record(machine)?.args(["-F", "499", "-d", "1s"]).of(running.pid());
+    let captured = capture.output("p.folded").output("p.pb.gz").output("p.json").run()?.expect_code(0)?;
     ensure!(captured.lines_with("error").is_empty(), "{}", captured.stderr);
+    // Both readers check every index, and that addresses lie in their mappings.
+    captured.pprof("p.pb.gz")?;
+    captured.firefox("p.json")?;
     captured.folded("p.folded")
 }
 
