@@ -30,7 +30,7 @@ use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Sampler, TickSource};
+use crate::sample::{Sampler, TickSource, chain};
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -258,7 +258,8 @@ fn sampler_config(
             return Err(RecordError::NeedsBtf { what: "following child processes", source });
         }
         Err(source) => {
-            warnings.push(format!("{source}; kernel threads and reused pids cannot be told apart"));
+            let cause = chain(&source);
+            warnings.push(format!("reused pids, execs and kernel threads are not recognized: {cause}"));
             TaskOffsets::default()
         }
     };

@@ -19,5 +19,5 @@ pub mod kernel_features;
 mod loader;
 
 pub use attach::{Hertz, TickSource};
-pub use error::SampleError;
+pub use error::{SampleError, chain};
 pub use loader::Sampler;
