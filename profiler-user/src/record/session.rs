@@ -1,7 +1,8 @@
 //! The stages of one capture, wired and driven by one thread.
 //!
 //! Every 100 ms, or when the ring fills to its mark: samples are drained, then process events, then both
-//! are handed on by time up to the horizon. Nothing here waits for a file or the network.
+//! are handed on by time up to the horizon. What is read meanwhile is `/proc` and the headers of mapped files,
+//! at first sight; a file system that does not answer makes the ring fill up, which is counted.
 
 use std::time::Duration;
 
