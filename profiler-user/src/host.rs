@@ -123,7 +123,6 @@ pub struct WallNanos(pub u64);
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall_at_monotonic_zero: i128,
-    boottime_ahead_nanos: i128,
 }
 
 fn clock_nanos(id: rustix::time::ClockId) -> u64 {
@@ -133,13 +132,12 @@ fn clock_nanos(id: rustix::time::ClockId) -> u64 {
 }
 
 impl Clock {
-    /// The host's clocks; the offsets between them are read once, now.
+    /// The host's clocks; the offset between them is read once, now.
     pub fn host() -> Self {
         use rustix::time::ClockId;
         let monotonic = i128::from(clock_nanos(ClockId::Monotonic));
         let wall = i128::from(clock_nanos(ClockId::Realtime));
-        let boottime = i128::from(clock_nanos(ClockId::Boottime));
-        Self { wall_at_monotonic_zero: wall - monotonic, boottime_ahead_nanos: boottime - monotonic }
+        Self { wall_at_monotonic_zero: wall - monotonic }
     }
 
     /// Now, on the clock of samples.
@@ -150,11 +148,6 @@ impl Clock {
     /// The wall-clock time of a monotonic one, by the offset at the clock's making.
     pub fn wall(&self, at: MonotonicNanos) -> WallNanos {
         WallNanos(u64::try_from(i128::from(at.0) + self.wall_at_monotonic_zero).unwrap_or(0))
-    }
-
-    /// The monotonic time of a boot-clock one.
-    pub fn from_boottime(&self, boottime_nanos: u64) -> MonotonicNanos {
-        MonotonicNanos(u64::try_from(i128::from(boottime_nanos) - self.boottime_ahead_nanos).unwrap_or(0))
     }
 
     /// Time since an earlier moment.

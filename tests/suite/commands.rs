@@ -22,6 +22,17 @@ fn the_status_of_a_command_is_passed_on() -> Result<()> {
 }
 
 #[test]
+fn a_command_has_the_limit_of_open_files_that_it_would_have_without_us() -> Result<()> {
+    let machine = machine_or_skip!();
+    let limits = Workload::program("sh").args(["-c", "ulimit -Sn; ulimit -Hn"]);
+    let lowered = ["sh", "-c", r#"ulimit -Sn 300; exec "$0" "$@""#];
+    let captured = Capture::record(&machine)?.under(lowered).output("p.folded").command(&limits).run()?;
+    let captured = captured.expect_code(0)?;
+    ensure!(captured.stdout_text().starts_with("300\n"), "{:?}", captured.stdout_text());
+    Ok(())
+}
+
+#[test]
 fn the_signal_that_ends_a_command_is_passed_on() -> Result<()> {
     let machine = machine_or_skip!();
     shell(&machine, "kill -TERM $$")?.expect_code(128 + 15)?;

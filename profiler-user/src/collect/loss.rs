@@ -33,9 +33,4 @@ impl Counts {
     pub fn losses(&self) -> impl Iterator<Item = (Outcome, u64)> {
         self.0.iter().map(|(&outcome, &count)| (outcome, count)).filter(|(outcome, _)| outcome.is_loss())
     }
-
-    /// Samples that are in no total because of a loss.
-    pub fn lost_samples(&self) -> u64 {
-        self.get(Outcome::SampleRingFull)
-    }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use tokio::process::{Child, Command};
 
 use super::error::RecordError;
@@ -35,13 +35,19 @@ pub(super) struct Profiled {
 }
 
 impl Profiled {
-    /// Starts it with our own input and output. Sampling must have begun: the kernel half takes it up at
-    /// its fork, so nothing of it is missed.
-    pub(super) fn start(program: &OsStr, args: &[OsString]) -> Result<Self, RecordError> {
-        let child = Command::new(program)
-            .args(args)
-            .spawn()
-            .map_err(|source| RecordError::Command { command: program.to_owned(), source })?;
+    /// Starts it with our own input and output, and the limit of open files that we were started with: ours
+    /// is raised. Sampling must have begun: the kernel half takes it up at its fork, so nothing of it is missed.
+    #[expect(
+        unsafe_code,
+        reason = "only the child itself can have another limit from its first instruction on"
+    )]
+    pub(super) fn start(program: &OsStr, args: &[OsString], open_files: Rlimit) -> Result<Self, RecordError> {
+        let mut command = Command::new(program);
+        command.args(args);
+        // SAFETY: between fork and exec; one system call on integers, which takes no lock and no memory.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, open_files)?)) };
+        let child =
+            command.spawn().map_err(|source| RecordError::Command { command: program.to_owned(), source })?;
         Ok(Self { child, name: program.to_owned(), status: None })
     }
 

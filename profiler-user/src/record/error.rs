@@ -6,9 +6,9 @@ use std::io;
 use super::config::ConfigErrors;
 use crate::collect::sideband::SideBandError;
 use crate::deliver::file::BadOutputs;
-use crate::sample::SampleError;
 use crate::sample::capabilities::MissingCapabilities;
 use crate::sample::kernel_features::KernelFeatureError;
+use crate::sample::{SampleError, chain};
 
 /// A capture failed before there was anything to write.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum RecordError {
     #[error("{0}")]
     NotPermitted(MissingCapabilities),
     /// The kernel's type information is needed and not there.
-    #[error("{what} needs the kernel's type information (BTF): {source}")]
+    #[error("{what} needs the kernel's type information (BTF): {}", chain(source))]
     NeedsBtf {
         /// What was asked for.
         what: &'static str,
@@ -31,7 +31,7 @@ pub enum RecordError {
         source: KernelFeatureError,
     },
     /// The kernel cannot be asked what is allowed.
-    #[error(transparent)]
+    #[error("{}", chain(.0))]
     Features(#[from] KernelFeatureError),
     /// Sampling cannot begin.
     #[error(transparent)]
@@ -85,5 +85,24 @@ impl RecordError {
             source = cause.source();
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::SysFs;
+    use crate::sample::kernel_features::task_offsets;
+
+    #[test]
+    fn what_the_kernel_said_is_told() {
+        let source = task_offsets(&SysFs::at("/nowhere")).unwrap_err();
+        let error = RecordError::NeedsBtf { what: "following child processes", source };
+        assert_eq!(
+            error.to_string(),
+            "following child processes needs the kernel's type information (BTF): read the kernel's type \
+             information /nowhere/kernel/btf/vmlinux: No such file or directory (os error 2)"
+        );
+        assert_eq!(error.exit_code(true), 125);
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Progress {
     pub elapsed: Duration,
     /// Taken.
     pub samples: u64,
-    /// Lost, by any cause.
+    /// Ticks that found the ring full.
     pub lost: u64,
     /// Processes seen.
     pub processes: usize,

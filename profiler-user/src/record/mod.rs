@@ -20,6 +20,8 @@ mod targets;
 use std::io::Write;
 use std::path::PathBuf;
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::deliver::file::{OutputPlan, default_name};
 use crate::host::Host;
 use command::Profiled;
@@ -41,6 +43,7 @@ pub struct Recorded {
 /// Records, and tells about it on `console`.
 pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> Result<Recorded, RecordError> {
     let plan = plan_outputs(config, host)?;
+    let open_files = getrlimit(Resource::Nofile); // before the session raises it
     let mut session = Session::open(config, host, plan.needs_timeline())?;
     for warning in session.warnings() {
         say(console, &format!("warning: {warning}"));
@@ -49,7 +52,7 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     let mut signals = Signals::new()?;
     let cpus = session.start(config)?;
     let mut profiled = match config.command.split_first() {
-        Some((program, arguments)) => Some(Profiled::start(program, arguments)?),
+        Some((program, arguments)) => Some(Profiled::start(program, arguments, open_files)?),
         None => None,
     };
     say(console, &format!("sampling {cpus} CPUs {} times a second", config.rate.get()));

@@ -1,7 +1,8 @@
 //! The stages of one capture, wired and driven by one thread.
 //!
 //! Every 100 ms, or when the ring fills to its mark: samples are drained, then process events, then both
-//! are handed on by time up to the horizon. Nothing here waits for a file or the network.
+//! are handed on by time up to the horizon. What is read meanwhile is `/proc` and the headers of mapped files,
+//! at first sight; a file system that does not answer makes the ring fill up, which is counted.
 
 use std::time::Duration;
 
@@ -32,10 +33,14 @@ use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
+<<<<<<< HEAD
 use crate::sample::{Sampler, TickSource};
 use crate::unwind::publish::Publisher;
 use crate::unwind::walker::Walker;
 use crate::unwind::worker::RowWorker;
+=======
+use crate::sample::{Sampler, TickSource, chain};
+>>>>>>> review
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -293,7 +298,8 @@ fn sampler_config(
             return Err(RecordError::NeedsBtf { what: "following child processes", source });
         }
         Err(source) => {
-            warnings.push(format!("{source}; kernel threads and reused pids cannot be told apart"));
+            let cause = chain(&source);
+            warnings.push(format!("reused pids, execs and kernel threads are not recognized: {cause}"));
             TaskOffsets::default()
         }
     };

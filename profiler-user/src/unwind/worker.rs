@@ -11,8 +11,8 @@ use crate::process::FileId;
 
 /// Requests that wait; one more is refused and asked again later.
 const REQUESTS_MAX: usize = 1024;
-/// The nicest.
-const NICE: i32 = 19;
+/// Behind what the host is for, but not starved by it.
+const NICE: i32 = 10;
 
 /// A file to be read.
 struct Request {
