@@ -44,7 +44,8 @@ impl Frame {
 }
 
 fn read(bytes: &[u8], budget: Budget) -> Result<FileRows, UnwindError> {
-    let mut builder = Builder::new(budget, vec![TEXT..TEXT + (1 << 40)]);
+    let text = TEXT..TEXT + (1 << 40);
+    let mut builder = Builder::new(budget, [text].into());
     let mut section = EhFrame::from(EndianSlice::new(bytes, NativeEndian));
     section.set_address_size(8);
     let bases = BaseAddresses::default().set_eh_frame(0x1000);
