@@ -33,14 +33,10 @@ use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
-<<<<<<< HEAD
-use crate::sample::{Sampler, TickSource};
+use crate::sample::{Sampler, TickSource, chain};
 use crate::unwind::publish::Publisher;
 use crate::unwind::walker::Walker;
 use crate::unwind::worker::RowWorker;
-=======
-use crate::sample::{Sampler, TickSource, chain};
->>>>>>> review
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.

@@ -19,10 +19,5 @@ pub mod kernel_features;
 mod loader;
 
 pub use attach::{Hertz, TickSource};
-<<<<<<< HEAD
-pub use error::SampleError;
-pub use loader::{Sampler, WalkerMaps};
-=======
 pub use error::{SampleError, chain};
-pub use loader::Sampler;
->>>>>>> review
+pub use loader::{Sampler, WalkerMaps};

@@ -31,6 +31,8 @@ pub struct RowStats {
     pub functions_outside_text: usize,
     /// Functions whose unwind instructions could not be read to their end.
     pub functions_malformed: usize,
+    /// Tables beside `.eh_frame` that could not be read, or only in part.
+    pub tables_unusable: usize,
     /// Bytes of text that functions cover.
     pub text_bytes: u64,
     /// Rows, with those that begin pages.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   .eh_frame, .debug_frame ─ cfi ─┐
-//!   Go's pclntab ─ go_pclntab ─────┼▶ builder ─▶ compact: pages of rows, a table of rules
+//!   Go's pclntab ─ go_rows ────────┼▶ builder ─▶ compact: pages of rows, a table of rules
 //!   stubs, entry, init ─ known_code ┘
 //! ```
 //!
@@ -15,6 +15,10 @@ mod cfi_expression;
 mod cfi_state;
 pub mod compact;
 pub mod error;
+mod go_file;
+pub mod go_names;
+mod go_pclntab;
+mod go_rows;
 mod known_code;
 pub mod publish;
 mod section_bytes;
@@ -28,6 +32,7 @@ use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendo
 pub use builder::Budget;
 pub use compact::{FileRows, Page, RowStats, RuleNumbers, RuleTable};
 pub use error::UnwindError;
+pub use go_names::{GoNames, GoPlace};
 
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, ReadAt};
@@ -45,7 +50,16 @@ pub fn read_rows(
     let sections = Sections::read(source, headers)?;
     let mut builder = Builder::new(budget, text);
     read_eh_frame(source, headers, &sections, machine, &mut builder)?;
-    read_debug_frame(source, &sections, machine, &mut builder)?;
+    // What the first table said stays, whatever is wrong with the others.
+    match go_file::table(source, &sections, budget.section_bytes) {
+        Ok(Some(table)) => go_rows::read(&table, machine, &mut builder)?,
+        Ok(None) => {}
+        Err(_) => builder.stats().tables_unusable += 1,
+    }
+    if read_debug_frame(source, &sections, machine, &mut builder).is_err() {
+        builder.stats().tables_unusable += 1;
+        builder.seal();
+    }
     known_code::read(source, headers, &sections, machine, &mut builder)?;
     builder.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use profiler_common::address::{CodeAddr, RuntimeAddr};
@@ -44,11 +45,16 @@ fn hexadecimal(text: &str) -> u64 {
 impl Stopped {
     /// `None` without `gdb`.
     pub(super) fn start(fixture: &Fixture, argument: &str) -> Option<Self> {
+        Self::start_program(&fixture.path(), argument)
+    }
+
+    /// The same for any program that stops itself.
+    pub(super) fn start_program(path: &Path, argument: &str) -> Option<Self> {
         if Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_err() {
             println!("skipped: no gdb");
             return None;
         }
-        let child = Command::new(fixture.path()).arg(argument).stdin(Stdio::null()).spawn().unwrap();
+        let child = Command::new(path).arg(argument).stdin(Stdio::null()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         let wanted = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = rustix::process::waitid(WaitId::Pid(pid), wanted).unwrap().unwrap();

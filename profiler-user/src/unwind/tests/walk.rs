@@ -115,7 +115,7 @@ fn open(stopped: &Stopped, mapped: &Mapped) -> Option<(ElfHeaders, FileRows)> {
 }
 
 /// Addresses of all frames, and the outcome that is not a frame.
-fn walk(stopped: &Stopped) -> (Vec<u64>, StepOutcome) {
+pub(super) fn walk(stopped: &Stopped) -> (Vec<u64>, StepOutcome) {
     let mut files = Files(HashMap::new());
     let mut regs: Regs = stopped.regs();
     let mut frames = Vec::new();

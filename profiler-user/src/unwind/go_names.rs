@@ -1,0 +1,53 @@
+//! Go's table of functions → name, file and line of an address, also in a stripped program.
+
+use profiler_common::address::ElfVaddr;
+
+use super::builder::Budget;
+use super::error::UnwindError;
+use super::go_file;
+use super::go_pclntab::GoTable;
+use crate::elf::sections::Sections;
+use crate::elf::{ElfHeaders, ReadAt};
+
+/// What is known of an address. Functions inlined there are not told: the table's inline tree is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoPlace<'a> {
+    /// As the linker knows it: `package/path.Type.method`.
+    pub name: &'a str,
+    /// Where the function starts.
+    pub start: ElfVaddr,
+    /// The line on which it starts; from Go 1.20 on.
+    pub start_line: Option<u32>,
+    /// As the compiler was told.
+    pub file: Option<&'a str>,
+    /// Counted from 1.
+    pub line: Option<u32>,
+}
+
+/// All functions of a Go program.
+#[derive(Clone, Debug)]
+pub struct GoNames(GoTable<Vec<u8>>);
+
+impl GoNames {
+    /// Reads the table, which is some 4 MiB in a program of 30 MiB; `None` if the file is no Go program.
+    pub fn read(
+        source: &(impl ReadAt + ?Sized),
+        headers: &ElfHeaders,
+        budget: Budget,
+    ) -> Result<Option<Self>, UnwindError> {
+        let sections = Sections::read(source, headers)?;
+        Ok(go_file::table(source, &sections, budget.section_bytes)?.map(Self))
+    }
+
+    /// What is at an address; of a return address, at the one before it.
+    pub fn find(&self, at: ElfVaddr) -> Option<GoPlace<'_>> {
+        let function = self.0.find(at)?;
+        Some(GoPlace {
+            name: self.0.name(&function)?,
+            start: ElfVaddr(function.start),
+            start_line: self.0.start_line(&function),
+            file: self.0.file(&function, at),
+            line: self.0.line(&function, at),
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! Frame sizes of Go functions → rows.
+//!
+//! ```text
+//!   x86_64   CFA = sp + size + 8; return address below it; the caller's rbp below that once there is a frame
+//!   arm64    CFA = sp + size; the return address at sp, the caller's x29 in the word below sp
+//! ```
+//!
+//! Go keeps frame pointers, but a function without a frame has none, and would hide its caller.
+//!
+//! Functions that write the stack pointer (`systemstack`, `asmcgocall`) keep the goroutine's frame in the frame pointer
+//! while they run on the thread's stack: from where they have a frame on, their rows go by it, and may lead to another
+//! stack. Those that have no frame (`mcall`, `morestack`) left their goroutine for good: Go's own profiles end there
+//! too. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+
+use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported};
+
+use super::builder::Builder;
+use super::error::UnwindError;
+use super::go_pclntab::{GoFunction, GoTable, flags};
+use crate::elf::Machine;
+
+/// Adds all functions of the table to the builder.
+pub(super) fn read<B: AsRef<[u8]>>(
+    table: &GoTable<B>,
+    machine: Machine,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let limit = builder.budget().work_bytes;
+    let mut work: u64 = 0;
+    for function in (0..table.len()).filter_map(|number| table.function(number)) {
+        if !builder.begin(function.start, function.end) {
+            continue;
+        }
+        work = work.saturating_add(add(table, &function, machine, builder)?);
+        if work > limit {
+            return Err(UnwindError::TooLarge { what: "ranges of frame sizes", found: work, limit });
+        }
+    }
+    builder.seal();
+    Ok(())
+}
+
+/// Gives the number of ranges gone through.
+fn add<B: AsRef<[u8]>>(
+    table: &GoTable<B>,
+    function: &GoFunction,
+    machine: Machine,
+    builder: &mut Builder,
+) -> Result<u64, UnwindError> {
+    let name = table.name(function).unwrap_or_default();
+    let name = name.strip_suffix(".abi0").unwrap_or(name);
+    let all_flags = table.flags(function);
+    if all_flags & flags::TOP_FRAME != 0 {
+        builder.row(function.start, Rule::END)?;
+        return Ok(1);
+    }
+    if matches!(name, "runtime.sigreturn__sigaction" | "runtime.sigreturn") {
+        builder.row(function.start, Rule::SIGNAL)?;
+        return Ok(1);
+    }
+    let writes_sp = all_flags & flags::WRITES_STACK_POINTER != 0 && name != "runtime.cgocallback";
+    if writes_sp && table.frame_sizes(function).all(|(_, size)| size == 0) {
+        builder.row(function.start, Rule::END)?;
+        return Ok(1);
+    }
+    let mut ranges = 0;
+    let mut end = function.start;
+    for (range, size) in table.frame_sizes(function) {
+        ranges += 1;
+        end = range.end;
+        let rule = match machine {
+            Machine::X86_64 => x86_64(size, writes_sp),
+            Machine::Arm64 => arm64(size, writes_sp),
+        };
+        builder.row(range.start, rule.unwrap_or_else(Rule::unsupported))?;
+    }
+    // Assembly without sizes: Go's own unwinder would give up here.
+    if end < function.end {
+        builder.row(end, Rule::GAP)?;
+    }
+    Ok(ranges + 1)
+}
+
+fn words(size: i32) -> Result<i16, Unsupported> {
+    let words = if size >= 0 && size % 8 == 0 { i16::try_from(size / 8).ok() } else { None };
+    words.ok_or(Unsupported::Range)
+}
+
+fn x86_64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
+    if size == 0 {
+        return Ok(Rule::register(Base::StackPointer, 8));
+    }
+    let saved = Saved::AtCfa(-2);
+    if writes_sp {
+        return Ok(Rule::register(Base::FramePointer, 16).with_fp(saved).switching_stack());
+    }
+    words(size)?;
+    let offset = size.checked_add(8).ok_or(Unsupported::Range)?;
+    Ok(Rule::register(Base::StackPointer, offset).with_fp(saved))
+}
+
+fn arm64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
+    if size == 0 {
+        return Ok(Rule::register(Base::StackPointer, 0).with_return_address(ReturnAddress::LinkRegister));
+    }
+    let down = words(size)?;
+    let return_address = ReturnAddress::AtCfa(-down);
+    if writes_sp {
+        // x29 points to the word below the stack pointer that the function had before it changed it.
+        let offset = size.checked_add(8).ok_or(Unsupported::Range)?;
+        let rule = Rule::register(Base::FramePointer, offset).with_fp(Saved::AtFramePointer(0));
+        return Ok(rule.with_return_address(return_address).switching_stack());
+    }
+    let fp = down.checked_add(1).ok_or(Unsupported::Range)?;
+    Ok(Rule::register(Base::StackPointer, size)
+        .with_fp(Saved::AtCfa(-fp))
+        .with_return_address(return_address))
+}

@@ -1,0 +1,194 @@
+//! Go programs by their own table: names, lines and whole stacks, stripped or not.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use profiler_common::address::{ElfVaddr, FileOffset};
+use profiler_common::unwind_step::StepOutcome;
+
+use super::stopped::Stopped;
+use super::walk::walk;
+use crate::elf::ElfHeaders;
+use crate::unwind::go_pclntab::GoTable;
+use crate::unwind::{Budget, GoNames, read_rows};
+
+const SOURCE: &str = r#"package main
+
+import "syscall"
+
+//go:noinline
+func leaf(n int) int {
+	syscall.Kill(syscall.Getpid(), syscall.SIGSTOP)
+	return n
+}
+
+//go:noinline
+func deep(n int) int {
+	if n == 0 {
+		return leaf(1) + 1
+	}
+	return deep(n-1) + 1
+}
+
+func main() { println(deep(50)) }
+"#;
+
+const CGO_SOURCE: &str = r#"package main
+
+// #include <signal.h>
+// static void halt(void) { raise(SIGSTOP); }
+// void into_c(int n) { if (n) into_c(n - 1); else halt(); __asm__ volatile(""); }
+import "C"
+
+//go:noinline
+func deep(n int) int {
+	if n == 0 {
+		C.into_c(3)
+		return 1
+	}
+	return deep(n-1) + 1
+}
+
+func main() { println(deep(50)) }
+"#;
+
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    /// `None` where there is no Go.
+    fn build(source: &str, flags: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("main.go"), source).unwrap();
+        let go = ["go", "/usr/local/go/bin/go"]
+            .into_iter()
+            .find(|go| Command::new(go).arg("version").output().is_ok());
+        let Some(go) = go else {
+            println!("skipped: no go");
+            return None;
+        };
+        let output = Command::new(go)
+            .current_dir(folder.path())
+            .env("GOTOOLCHAIN", "local")
+            .env("GOFLAGS", "-trimpath")
+            .args(["build", "-o", "program"])
+            .args(flags)
+            .arg("main.go")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(Self { folder })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("program")
+    }
+}
+
+/// The program's own functions on the stack, each once in a row, innermost first.
+fn names_on_stack(path: &Path) -> Option<(Vec<String>, StepOutcome)> {
+    let file = File::open(path).unwrap();
+    let headers = ElfHeaders::read(&file).unwrap();
+    let names = GoNames::read(&file, &headers, Budget::default()).unwrap().unwrap();
+    let stopped = Stopped::start_program(path, "")?;
+    let (frames, end) = walk(&stopped);
+    let mut found: Vec<String> = Vec::new();
+    for (position, at) in frames.iter().enumerate() {
+        let at = if position == 0 { *at } else { at - 1 };
+        let Some(mapped) = stopped.code_at(at).filter(|mapped| Path::new(&mapped.path) == path) else {
+            continue;
+        };
+        let vaddr = headers.code_vaddr(FileOffset(at - mapped.start + mapped.offset)).unwrap();
+        let Some(place) = names.find(vaddr) else { continue };
+        let line = place.line.unwrap();
+        assert!(line >= place.start_line.unwrap_or(1), "{place:?}");
+        if place.name.starts_with("main.") {
+            assert!(
+                place.file.unwrap().ends_with("main.go") || place.file == Some("_cgo_gotypes.go"),
+                "{place:?}"
+            );
+        }
+        if place.name == "main.leaf" {
+            assert_eq!((place.start_line, line), (Some(6), 7));
+        }
+        found.push(place.name.to_owned());
+    }
+    Some((found, end))
+}
+
+fn count(names: &[String], name: &str) -> usize {
+    names.iter().filter(|other| *other == name).count()
+}
+
+#[test]
+fn stacks_of_go_programs_are_whole_and_named_also_when_stripped() {
+    for flags in [&[][..], &["-ldflags=-s -w"], &["-buildmode=pie", "-ldflags=-s -w"]] {
+        let Some(program) = Program::build(SOURCE, flags) else { return };
+        let Some((names, end)) = names_on_stack(&program.path()) else { return };
+        assert_eq!(end, StepOutcome::Root, "{flags:?}: {names:?}");
+        assert_eq!((count(&names, "main.deep"), count(&names, "main.leaf")), (51, 1), "{flags:?}: {names:?}");
+        let last = names.len() - 3;
+        assert_eq!(names[last..], ["main.main", "runtime.main", "runtime.goexit"], "{flags:?}");
+    }
+}
+
+#[test]
+fn a_call_into_c_leads_back_to_its_goroutine() {
+    for flags in [&[][..], &["-ldflags=-s -w"], &["-buildmode=pie", "-ldflags=-s -w"]] {
+        let Some(program) = Program::build(CGO_SOURCE, flags) else { return };
+        let Some((names, end)) = names_on_stack(&program.path()) else { return };
+        assert_eq!(end, StepOutcome::Root, "{flags:?}: {names:?}");
+        assert_eq!(count(&names, "main.deep"), 51, "{flags:?}: {names:?}");
+        assert_eq!(count(&names, "runtime.cgocall"), 1, "{flags:?}: {names:?}");
+        assert_eq!(names.last().unwrap(), "runtime.goexit", "{flags:?}");
+    }
+}
+
+/// The linker writes the same sizes into `.debug_frame`.
+#[test]
+fn frame_sizes_are_those_of_the_debug_information() {
+    let Some(program) = Program::build(SOURCE, &["-ldflags=-compressdwarf=false"]) else { return };
+    let compared = super::readelf::compare(&program.path(), false);
+    println!("{} rows compared", compared.rows);
+    for wrong in compared.wrong.iter().take(20) {
+        println!("  {wrong}");
+    }
+    assert!(compared.rows > 5000);
+    assert!(compared.wrong.len() < compared.rows / 100, "{} of {}", compared.wrong.len(), compared.rows);
+}
+
+#[test]
+fn a_table_cut_or_damaged_anywhere_gives_an_answer() {
+    let Some(program) = Program::build(SOURCE, &[]) else { return };
+    let mut bytes = std::fs::read(program.path()).unwrap();
+    let file = File::open(program.path()).unwrap();
+    let headers = ElfHeaders::read(&file).unwrap();
+    let sections = crate::elf::sections::Sections::read(&file, &headers).unwrap();
+    let section = sections.named(b".gopclntab").unwrap();
+    let start = usize::try_from(section.at).unwrap();
+    // Header, then places all over the table.
+    let places = (0..72).chain((72..usize::try_from(section.bytes).unwrap()).step_by(9973));
+    for at in places {
+        for value in [0, 0x80, 0xff] {
+            let before = std::mem::replace(&mut bytes[start + at], value);
+            read_rows(&bytes[..], &headers, Budget::default()).ok();
+            let names = GoNames::read(&bytes[..], &headers, Budget::default());
+            if let Ok(Some(names)) = names {
+                let found = (0..200).filter_map(|i| names.find(ElfVaddr(0x40_1000 + i * 997)));
+                assert!(found.count() <= 200);
+            }
+            bytes[start + at] = before;
+        }
+    }
+    let table = bytes[start..start + 4096].to_vec();
+    for end in 0..table.len() {
+        if let Ok(table) = GoTable::parse(&table[..end], Some) {
+            for function in (0..table.len()).filter_map(|number| table.function(number)) {
+                assert!(table.name(&function).map_or(0, str::len) < 4096);
+                assert!(table.frame_sizes(&function).count() < 4096);
+            }
+        }
+    }
+}
