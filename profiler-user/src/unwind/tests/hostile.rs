@@ -44,12 +44,8 @@ impl Frame {
 }
 
 fn read(bytes: &[u8], budget: Budget) -> Result<FileRows, UnwindError> {
-<<<<<<< HEAD
-    let mut builder = Builder::new(budget, std::iter::once(TEXT..TEXT + (1 << 40)).collect());
-=======
     let text = TEXT..TEXT + (1 << 40);
     let mut builder = Builder::new(budget, [text].into());
->>>>>>> rows
     let mut section = EhFrame::from(EndianSlice::new(bytes, NativeEndian));
     section.set_address_size(8);
     let bases = BaseAddresses::default().set_eh_frame(0x1000);
