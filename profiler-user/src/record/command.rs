@@ -45,7 +45,7 @@ impl Profiled {
         let mut command = Command::new(program);
         command.args(args);
         // SAFETY: between fork and exec; one system call on integers, which takes no lock and no memory.
-        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, open_files.clone())?)) };
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, open_files)?)) };
         let child =
             command.spawn().map_err(|source| RecordError::Command { command: program.to_owned(), source })?;
         Ok(Self { child, name: program.to_owned(), status: None })
