@@ -101,15 +101,28 @@ impl FileTable {
     pub fn open(&mut self, proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Opened {
         let Some((file, metadata)) = find(proc, owner, mapping, named) else { return self.unopenable(named) };
         let inode = Inode::of(&metadata);
-        if let Some(&known) = self.by_inode.get(&inode) {
-            return known;
-        }
+        let opened = match self.by_inode.get(&inode) {
+            Some(&known) => known,
+            None => self.meet(proc, owner, inode, file, named),
+        };
+        // The range may have been mapped anew since the sample: then this is the new file, not its file.
+        if self.has_other_build_id(opened, &named.hint) { self.unopenable(named) } else { opened }
+    }
+
+    /// A file's first sight.
+    fn meet(&mut self, proc: &ProcFs, owner: Tgid, inode: Inode, file: File, named: &NamedFile) -> Opened {
         let opened = match ElfHeaders::read(&file) {
             Ok(elf) => Opened::Elf(self.elf(proc, owner, file, elf, named)),
             Err(_not_elf) => Opened::Foreign(self.add(None, None, None, &named.path)),
         };
         self.by_inode.insert(inode, opened);
         opened
+    }
+
+    fn has_other_build_id(&self, opened: Opened, hint: &FileHint) -> bool {
+        let (Opened::Elf(id), FileHint::BuildId(told)) = (opened, hint) else { return false };
+        let found = self.get(id).and_then(|file| file.elf.as_ref()).and_then(ElfHeaders::build_id);
+        matches!(found, Some(BuildId::Gnu(found)) if found != told)
     }
 
     fn elf(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> FileId {

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use profiler_common::address::RuntimeAddr;
+use profiler_common::address::{FileOffset, RuntimeAddr};
 
 use super::*;
 use crate::elf::fixture::TinyElf;
@@ -13,7 +13,7 @@ const BUILD_ID: [u8; 4] = [1, 2, 3, 4];
 fn open(files: &mut FileTable, path: &Path, hint: FileHint) -> Opened {
     let named = NamedFile { path: path.into(), hint: hint.clone() };
     let (start, end) = (RuntimeAddr(0x1000), RuntimeAddr(0x2000));
-    let mapping = Mapping::new(start, end, profiler_common::address::FileOffset(0), path.into(), hint);
+    let mapping = Mapping::new(start, end, FileOffset(0), path.into(), hint);
     files.open(&ProcFs::host(), Tgid(std::process::id()), &mapping, &named)
 }
 
@@ -61,6 +61,35 @@ fn another_file_in_the_place_of_the_mapped_one_is_not_opened() {
     assert_eq!(open(&mut files, &program, inode_of(&other)), unopenable);
     assert_eq!(open(&mut files, &program, FileHint::None), unopenable);
     assert!(files.get(FileId(0)).is_some_and(|file| file.file.is_none() && file.path == program));
+}
+
+/// Maps a page of a file for as long as the test runs; its first address.
+#[expect(unsafe_code, reason = "std has no call to map a file")]
+fn mapped(file: &File) -> u64 {
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    // SAFETY: a new mapping at an address of the kernel's choice, which nobody reads or writes.
+    let start = unsafe { mmap(std::ptr::null_mut(), 4096, ProtFlags::READ, MapFlags::PRIVATE, file, 0) };
+    u64::try_from(start.unwrap().addr()).unwrap()
+}
+
+#[test]
+fn a_range_that_was_mapped_anew_does_not_give_the_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let [program] = programs(folder.path(), ["program"]);
+    let start = mapped(&File::open(&program).unwrap());
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to open files by their mapping");
+        return;
+    }
+    let mut files = FileTable::new(16);
+    let mut open = |build_id: [u8; 4]| {
+        let named = NamedFile { path: "/gone".into(), hint: FileHint::BuildId(build_id.into()) };
+        let (start, end, offset) = (RuntimeAddr(start), RuntimeAddr(start + 4096), FileOffset(0));
+        let mapping = Mapping::new(start, end, offset, named.path.clone(), named.hint.clone());
+        files.open(&ProcFs::host(), Tgid(std::process::id()), &mapping, &named)
+    };
+    assert_eq!(open([9; 4]), Opened::Unopenable(FileId(1)));
+    assert_eq!(open(BUILD_ID), Opened::Elf(FileId(0)));
 }
 
 #[test]
