@@ -89,6 +89,14 @@ impl Session {
             warnings.push(missing.to_string());
         }
         let own = std::process::id();
+        let shares_ids = host.proc.is_initial_pid_namespace().unwrap_or(true);
+        if !shares_ids && (!config.pids.is_empty() || !config.command.is_empty()) {
+            return Err(RecordError::OwnPidNamespace);
+        } else if !shares_ids {
+            let text = "in a PID namespace of its own (a container): processes have neither names nor functions; \
+                        `flamekeeper doctor` tells how to share the host's";
+            warnings.push(text.to_owned());
+        }
         let cpus = Sampler::online_cpus()?;
         let descriptors_max = descriptors_max(cpus.len());
         let ring_bytes = ring_bytes(cpus.len());
@@ -271,7 +279,9 @@ fn sampler_config(
     if follow {
         flags |= FOLLOW_CHILDREN;
     }
-    let excluded_tgid = if config.include_self { 0 } else { own };
+    // Elsewhere our id is somebody else's in the kernel.
+    let is_own_id = host.proc.is_initial_pid_namespace().unwrap_or(true);
+    let excluded_tgid = if config.include_self || !is_own_id { 0 } else { own };
     Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes / 2, task })
 }
 
