@@ -136,8 +136,8 @@ pub struct Target {
     pub start_time: u64,
     /// 1: take its samples. 0: only its children are wanted.
     pub sampled: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: its children become targets too.
+    pub follow_children: u32,
 }
 
 /// What the walker knows of a process: key is its tgid. Stale unless start and exec agree with the task's.

@@ -115,6 +115,8 @@ outcomes! {
     DebugInfoUnusable = 327, "debug_info_unusable", "files have debug information that cannot be used";
     /// The kernel does not show its symbols (kernel.kptr_restrict, CAP_SYSLOG).
     KernelNamesHidden = 328, "kernel_names_hidden", "time the kernel's names were hidden (kernel.kptr_restrict, CAP_SYSLOG)";
+    /// Samples beyond the processes, threads and stacks that one capture keeps apart; they are in the totals.
+    TablesFull = 329, "tables_full", "samples are summed up together: the tables of processes and stacks were full";
 }
 
 impl Outcome {

@@ -24,10 +24,13 @@ pub fn on_fork(ctx: &RawTracePointContext) {
     }
     // SAFETY: read at once; see is_wanted in sample.rs.
     let Some(target) = (unsafe { TARGETS.get(parent_tgid) }) else { return };
+    if target.follow_children == 0 {
+        return;
+    }
     if target.start_time != 0 && target.start_time != start_time(parent, &config) {
         return; // the entry is of an earlier process with this pid
     }
-    let child = Target { start_time: start_time(child, &config), sampled: 1, reserved: 0 };
+    let child = Target { start_time: start_time(child, &config), sampled: 1, follow_children: 1 };
     if TARGETS.insert(child_tgid, child, 0).is_err() {
         helpers::count(Outcome::TargetTableFull);
     }

@@ -8,6 +8,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The initial PID namespace's inode: fixed by the kernel (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// `/proc`, or a folder that looks like it.
 #[derive(Clone, Debug)]
 pub struct ProcFs {
@@ -62,6 +65,12 @@ impl ProcFs {
     /// Where a symbolic link points, such as `self/ns/pid`.
     pub fn link(&self, entry: impl AsRef<Path>) -> io::Result<PathBuf> {
         std::fs::read_link(self.path(entry))
+    }
+
+    /// Whether process ids here are the kernel half's: false in a container that does not share the host's.
+    /// `None` if `/proc` does not say.
+    pub fn is_initial_pid_namespace(&self) -> Option<bool> {
+        self.link("self/ns/pid").ok().map(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
     }
 
     /// A file under `sys/` without its line end, such as `kernel/perf_event_paranoid`.

@@ -261,3 +261,17 @@ fn a_process_inside_another_pid_namespace_has_its_pid_out_here() -> Result<()> {
     ensure!(pids(&captured)? == [i64::from(inside)], "{:?}", pids(&captured)?);
     captured.pprof("p.pb.gz")?.stacks().ensure_share(&["main", "burn_seventy"], 0.7)
 }
+
+#[test]
+fn in_a_pid_namespace_of_its_own_it_says_what_it_cannot_do() -> Result<()> {
+    let machine = machine_or_skip!();
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !Command::new("unshare").args(&wrapper[1..]).arg("true").output()?.status.success() {
+        return skip(test_name!(), "no pid namespaces");
+    }
+    let whole = Capture::record(&machine)?.under(wrapper).args(["-d", "300ms"]).output("p.folded").run()?;
+    whole.expect_code(0)?.expect_words(&["warning: in a PID namespace of its own"])?;
+    let one = Capture::record(&machine)?.under(wrapper).of(1).output("p.folded").run()?;
+    one.expect_code(1)?.expect_words(&["PID namespace", "--pid=host"])?;
+    Ok(())
+}

@@ -60,6 +60,9 @@ pub struct TimelineEntry {
 
 /// Most samples on a time line: 128 CPUs at 99 Hz for 20 minutes, 0.7 GB. Those beyond are counted.
 const TIMELINE_MAX: usize = 16 << 20;
+/// Most places and parts of stacks in a window: some 300 MB at worst, far beyond any host's real stacks.
+const PLACES_MAX: usize = 1 << 21;
+const PARTS_MAX: usize = 1 << 21;
 /// Most stacks whose location is remembered; beyond, all are located anew, which is only slower.
 const LOCATED_MAX: usize = 1 << 17;
 
@@ -143,6 +146,10 @@ impl Window {
             return Some(part);
         }
         let frames = stacks.get(hash)?;
+        if self.places.values.len() >= PLACES_MAX || self.parts.values.len() >= PARTS_MAX {
+            self.counts.add(Outcome::TablesFull, 1);
+            return Some(self.marker(Outcome::TablesFull));
+        }
         // The leaf is where the CPU was; outer frames are what the walker made of the memory above it.
         let outer_end = frames.iter().skip(1).position(|&frame| processes.is_astray(sample.tgid, frame));
         let real = outer_end.map_or(frames.len(), |outer| outer + 1);

@@ -1,4 +1,4 @@
-//! Stack definitions by hash, bounded: what the kernel half said once, kept for as long as it is used.
+//! Stack definitions by hash, bounded in memory: what the kernel half said once, kept for as long as it is used.
 //!
 //! Two generations: a look-up moves a stack into the young one; when that is full the old one goes. A
 //! stack that went and comes again is asked for again, so a bound costs ring bytes, never a sample's stack
@@ -15,18 +15,22 @@ use super::decode::RawStack;
 /// A stack's frames, leaf first, shared between who looks at them.
 pub type Frames = Arc<[Frame]>;
 
+/// What an entry of the table takes, in frames.
+const ENTRY_FRAMES: usize = 4;
+
 /// The definitions at hand.
 #[derive(Debug)]
 pub struct DefinedStacks {
     young: HashMap<StackHash, Frames>,
     old: HashMap<StackHash, Frames>,
-    generation_max: usize,
+    young_frames: usize,
+    frames_max: usize,
 }
 
 impl DefinedStacks {
-    /// Keeps between `stacks_max / 2` and `stacks_max` stacks.
-    pub fn with_capacity(stacks_max: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation_max: (stacks_max / 2).max(1) }
+    /// Keeps stacks of at most `frames_max` frames together, of 16 bytes each; of which half are sure to stay.
+    pub fn with_frames(frames_max: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), young_frames: 0, frames_max: frames_max / 2 }
     }
 
     /// Takes a definition.
@@ -45,10 +49,15 @@ impl DefinedStacks {
     }
 
     fn insert(&mut self, hash: StackHash, frames: Frames) {
-        if self.young.len() >= self.generation_max {
+        // A stack costs its table entry too, some frames' worth.
+        let cost = frames.len() + ENTRY_FRAMES;
+        if self.young_frames + cost > self.frames_max {
             self.old = std::mem::take(&mut self.young);
+            self.young_frames = 0;
         }
-        self.young.insert(hash, frames);
+        if self.young.insert(hash, frames).is_none() {
+            self.young_frames += cost;
+        }
     }
 }
 
@@ -62,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_stack_in_use_outlives_those_that_are_not() {
-        let mut stacks = DefinedStacks::with_capacity(4);
+        let mut stacks = DefinedStacks::with_frames(4 * (1 + ENTRY_FRAMES));
         for hash in 1..100 {
             stacks.define(stack(hash));
             assert!(stacks.get(StackHash(1)).is_some(), "after {hash}");

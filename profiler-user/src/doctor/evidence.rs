@@ -22,8 +22,6 @@ const EVENT_RING_BYTES: usize = 512 << 10;
 const SYMBOL_BYTES: u64 = 256 << 10;
 /// Enough to tell the rule from the exception on a host with thousands of processes.
 const PROCESSES_TO_TRY: usize = 256;
-/// The initial PID namespace's inode: fixed by the kernel (`PROC_PID_INIT_INO`).
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// A call that the kernel did not grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +135,6 @@ impl Evidence {
         let attach = trial.as_ref().ok().map(|program| program.attach_to_clock(cpu).map_err(Refusal::from));
         let program = trial.map(|program| program.is_compiled(proc)).map_err(Refusal::from);
         let page_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(1 << 12);
-        let namespace = proc.link("self/ns/pid");
         Self {
             release: proc.sysctl("kernel/osrelease").unwrap_or_else(|_| "unknown".to_owned()),
             architecture: std::env::consts::ARCH,
@@ -162,7 +159,7 @@ impl Evidence {
             memory_lock: rustix::process::getrlimit(rustix::process::Resource::Memlock).current,
             max_stack: number(proc, "kernel/perf_event_max_stack"),
             max_sample_rate: max_sample_rate(proc),
-            in_initial_pid_namespace: namespace.ok().map(|link| link.as_os_str() == INITIAL_PID_NAMESPACE),
+            in_initial_pid_namespace: proc.is_initial_pid_namespace(),
             hide_pid: hide_pid(proc),
             init_stat: first_byte(proc, "1/stat"),
             others: others(proc),

@@ -73,6 +73,8 @@ pub struct SampleOwner {
 struct Live {
     /// Start on the boot clock, 0 if no sample or scan told yet.
     start_time: u64,
+    /// Programs executed by its last sample, 0 if none came since its fork or exec.
+    exec_id: u32,
     executable_name: Arc<str>,
     /// Set by exec until the first mapping tells the file's full name.
     executable_name_is_short: bool,
@@ -100,11 +102,15 @@ pub struct ProcessTable {
     roots_left: usize,
     /// Processes that are older than our events and were not read yet.
     unread: Vec<Tgid>,
+    /// Who stands for all processes that came when the tables were full.
+    many: Option<(ProcessId, ThreadId)>,
     /// In order of time.
     ended: VecDeque<(MonotonicNanos, Tgid)>,
     counts: Counts,
 }
 
+/// Sampled processes, and sampled threads, that are kept apart: 100 MB at worst.
+const SAMPLED_MAX: usize = 1 << 19;
 /// Processes whose root folder is kept open for the names of code made at run time, at most.
 const ROOTS_MAX: usize = 1024;
 /// Freeing a large memory takes some tenths of a second.
@@ -130,6 +136,7 @@ impl ProcessTable {
             next_generation: 1,
             roots_left: roots_max,
             ended: VecDeque::new(),
+            many: None,
             counts: Counts::default(),
         }
     }
@@ -216,6 +223,7 @@ impl ProcessTable {
         let name = live.threads.get(&Tid(parent.0)).unwrap_or(&live.executable_name);
         live.threads = HashMap::from([(Tid(child.0), Arc::clone(name))]);
         live.start_time = 0;
+        live.exec_id = 0;
         live.parent = Some(parent);
         live.started = Some(at);
         live.sampled_as = None;
@@ -297,7 +305,14 @@ impl ProcessTable {
         let generation = next(&mut self.next_generation);
         let live = self.live.entry(sample.tgid).or_insert_with(|| Live::unknown(generation));
         live.start_time = sample.start_time;
+        live.exec_id = sample.exec_id;
         self.counts.add(Outcome::ProcessUnknown, u64::from(live.is_unseen()));
+        let is_full =
+            self.sampled_processes.len() >= SAMPLED_MAX || self.sampled_threads.len() >= SAMPLED_MAX;
+        if is_full && !is_met(live, &self.thread_ids, sample.tid) {
+            self.counts.add(Outcome::TablesFull, 1);
+            return self.one_of_many(sample);
+        }
         let process = *live.sampled_as.get_or_insert_with(|| {
             self.sampled_processes.push(SampledProcess {
                 tgid: sample.tgid,
@@ -317,11 +332,37 @@ impl ProcessTable {
         SampleOwner { thread, process, mappings_generation: live.mappings_generation }
     }
 
+    /// The owner of all samples that are no longer kept apart.
+    fn one_of_many(&mut self, sample: &RawSample) -> SampleOwner {
+        let mappings_generation = next(&mut self.next_generation);
+        let (process, thread) = *self.many.get_or_insert_with(|| {
+            let name: Arc<str> = "[more processes]".into();
+            let tgid = sample.tgid;
+            let executable_name = Arc::clone(&name);
+            self.sampled_processes.push(SampledProcess {
+                tgid,
+                executable_name,
+                started: None,
+                ended: None,
+                root: Root::Unavailable,
+            });
+            let process = ProcessId(u32::try_from(self.sampled_processes.len() - 1).unwrap_or(u32::MAX));
+            self.sampled_threads.push(SampledThread { process, tid: sample.tid, name });
+            (process, ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX)))
+        });
+        SampleOwner { thread, process, mappings_generation }
+    }
+
     /// Brings what is known of a process up to date with its sample.
     fn make_known(&mut self, sample: &RawSample) {
         let differs = |known: u64| known != 0 && known.abs_diff(sample.start_time) > START_TIME_SLACK_NANOS;
         let known = self.live.get(&sample.tgid);
-        let is_stale = known.is_some_and(|live| sample.start_time != 0 && differs(live.start_time));
+        // Another program than its last sample's, of which a lost event would have told.
+        let events_lost = self.counts.get(Outcome::ProcessEventsLost) > 0;
+        let has_executed = |live: &Live| events_lost && live.exec_id != 0 && live.exec_id != sample.exec_id;
+        let is_other =
+            |live: &Live| sample.start_time != 0 && (differs(live.start_time) || has_executed(live));
+        let is_stale = known.is_some_and(is_other);
         if known.is_some_and(|live| live.is_known) && !is_stale {
             return;
         }
@@ -481,6 +522,7 @@ impl Live {
     fn unknown(mappings_generation: u64) -> Self {
         Self {
             start_time: 0,
+            exec_id: 0,
             executable_name: UNSEEN_NAME.into(),
             executable_name_is_short: false,
             threads: HashMap::new(),
@@ -493,6 +535,11 @@ impl Live {
             sampled_as: None,
         }
     }
+}
+
+/// Whether a thread was sampled before.
+fn is_met(live: &Live, threads: &HashMap<(ProcessId, Tid), ThreadId>, tid: Tid) -> bool {
+    live.sampled_as.is_some_and(|process| threads.contains_key(&(process, tid)))
 }
 
 fn next(generation: &mut u64) -> u64 {

@@ -30,6 +30,12 @@ pub enum RecordError {
         /// Why there is none.
         source: KernelFeatureError,
     },
+    /// Processes were asked for by ids that are not the kernel's.
+    #[error(
+        "in a PID namespace of its own (a container) flamekeeper cannot tell which process is meant; share the \
+         host's: --pid=host for docker and podman, hostPID: true in Kubernetes"
+    )]
+    OwnPidNamespace,
     /// The kernel cannot be asked what is allowed.
     #[error("{}", chain(.0))]
     Features(#[from] KernelFeatureError),

@@ -45,8 +45,8 @@ const ROUND: Duration = Duration::from_millis(100);
 const IN_FLIGHT_NANOS: u64 = 1_000_000;
 /// Processes that a round reads about ahead of their first sample: 50 are some 4 ms.
 const READ_AHEAD: usize = 50;
-/// Definitions kept; twice what the kernel half can know of.
-const STACKS_MAX: usize = 1 << 17;
+/// Frames of the definitions that are kept: 32 MB.
+const FRAMES_MAX: usize = 2 << 20;
 /// File descriptors in all, if the process may have as many.
 const DESCRIPTORS_MAX: u64 = 32_768;
 /// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, and some for the rest.
@@ -95,6 +95,14 @@ impl Session {
             warnings.push(missing.to_string());
         }
         let own = std::process::id();
+        let shares_ids = host.proc.is_initial_pid_namespace().unwrap_or(true);
+        if !shares_ids && (!config.pids.is_empty() || !config.command.is_empty()) {
+            return Err(RecordError::OwnPidNamespace);
+        } else if !shares_ids {
+            let text = "in a PID namespace of its own (a container): processes have neither names nor functions; \
+                        `flamekeeper doctor` tells how to share the host's";
+            warnings.push(text.to_owned());
+        }
         let cpus = Sampler::online_cpus()?;
         let descriptors_max = descriptors_max(cpus.len());
         let ring_bytes = ring_bytes(cpus.len());
@@ -131,7 +139,7 @@ impl Session {
             side_band,
             targets,
             merge: Merge::default(),
-            stacks: DefinedStacks::with_capacity(STACKS_MAX),
+            stacks: DefinedStacks::with_frames(FRAMES_MAX),
             processes: ProcessTable::new(host.proc.clone(), descriptors_max),
             window: Window::new(keep_timeline),
             walker,
@@ -309,7 +317,9 @@ fn sampler_config(
     if config.unwind == Unwind::Rows {
         flags |= WALK_BY_ROWS;
     }
-    let excluded_tgid = if config.include_self { 0 } else { own };
+    // Elsewhere our id is somebody else's in the kernel.
+    let is_own_id = host.proc.is_initial_pid_namespace().unwrap_or(true);
+    let excluded_tgid = if config.include_self || !is_own_id { 0 } else { own };
     Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes / 2, task })
 }
 

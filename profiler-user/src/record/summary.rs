@@ -7,7 +7,7 @@ use std::io::Write;
 use super::finish::Finished;
 use super::live::say;
 use crate::aggregate::completeness::Completeness;
-use crate::aggregate::profile::{Location, Profile, SampledEvent, Space};
+use crate::aggregate::profile::{Profile, SampledEvent, Space};
 use crate::collect::loss::Counts;
 use crate::deliver::file::{Destination, Format, OutputReport};
 
@@ -53,8 +53,9 @@ fn percent(part: u64, whole: u64) -> String {
 
 /// Functions by the time spent in themselves; "total" counts their callees too.
 fn functions(profile: &Profile) -> Vec<String> {
-    let mut own: BTreeMap<u32, u64> = BTreeMap::new();
-    let mut total: BTreeMap<u32, u64> = BTreeMap::new();
+    // By mapping too: two programs have a `main` each.
+    let mut own: BTreeMap<(u32, Option<u32>), u64> = BTreeMap::new();
+    let mut total: BTreeMap<(u32, Option<u32>), u64> = BTreeMap::new();
     let mut whole = 0;
     let locations = |stack: u32| profile.stacks.get(stack as usize).into_iter().flatten();
     for sample in &profile.samples {
@@ -62,7 +63,7 @@ fn functions(profile: &Profile) -> Vec<String> {
         let functions = locations(sample.stack)
             .filter_map(|&id| profile.locations.get(id as usize))
             .filter(|location| location.space != Space::Marker)
-            .flat_map(|location| location.lines.iter().map(|line| line.function));
+            .flat_map(|location| location.lines.iter().map(|line| (line.function, location.mapping)));
         let mut seen = HashSet::new();
         for (depth, function) in functions.enumerate() {
             if depth == 0 {
@@ -73,15 +74,14 @@ fn functions(profile: &Profile) -> Vec<String> {
             }
         }
     }
-    let modules = modules(profile);
-    let mut rows: Vec<(u32, u64)> = own.into_iter().collect();
+    let mut rows: Vec<((u32, Option<u32>), u64)> = own.into_iter().collect();
     rows.sort_by_key(|&(function, weight)| (std::cmp::Reverse(weight), function));
     let rows: Vec<[String; 4]> = rows
         .into_iter()
         .take(ROWS)
         .filter_map(|(id, weight)| {
-            let function = profile.functions.get(id as usize)?;
-            let module = shortened(modules.get(&id).map_or("", String::as_str));
+            let function = profile.functions.get(id.0 as usize)?;
+            let module = shortened(module(profile, id.1));
             let total = total.get(&id).copied().unwrap_or(0);
             Some([percent(weight, whole), percent(total, whole), shortened(&function.name), module])
         })
@@ -94,21 +94,10 @@ fn functions(profile: &Profile) -> Vec<String> {
     lines
 }
 
-/// The file that each function was first seen in.
-fn modules(profile: &Profile) -> BTreeMap<u32, String> {
-    let mut modules = BTreeMap::new();
-    let module = |location: &Location| {
-        let mapping = profile.mappings.get(location.mapping? as usize)?;
-        let name = mapping.path.rsplit('/').next().unwrap_or(&mapping.path);
-        Some(if location.space == Space::Kernel { "[kernel]".to_owned() } else { name.to_owned() })
-    };
-    for location in &profile.locations {
-        let Some(module) = module(location) else { continue };
-        for line in &location.lines {
-            modules.entry(line.function).or_insert_with(|| module.clone());
-        }
-    }
-    modules
+/// The name of a mapping's file.
+fn module(profile: &Profile, mapping: Option<u32>) -> &str {
+    let path = mapping.and_then(|id| profile.mappings.get(id as usize)).map_or("", |mapping| &mapping.path);
+    if path == "[kernel.kallsyms]" { "[kernel]" } else { path.rsplit('/').next().unwrap_or(path) }
 }
 
 fn processes(profile: &Profile) -> Vec<String> {

@@ -28,19 +28,23 @@ impl Targets {
         sampler: &mut Sampler,
     ) -> Result<Self, SampleError> {
         // The start time in /proc is rounded to 10 ms, the kernel half compares nanoseconds: 0 is "any".
-        let any = |sampled: bool| Target { start_time: 0, sampled: u32::from(sampled), reserved: 0 };
+        let any = |sampled: bool, follow: bool| Target {
+            start_time: 0,
+            sampled: u32::from(sampled),
+            follow_children: u32::from(follow),
+        };
         if !config.command.is_empty() {
-            sampler.add_target(own_pid, any(config.include_self))?;
+            sampler.add_target(own_pid, any(config.include_self, true))?;
         }
         let mut watched = Vec::new();
         for &pid in &config.pids {
-            sampler.add_target(pid, any(true))?;
+            sampler.add_target(pid, any(true, config.children))?;
             // Gone already: poll has nothing to watch, which counts as ended.
             watched.extend(process_handle(pid));
         }
         if config.children {
             for pid in descendants(proc, &config.pids) {
-                sampler.add_target(pid, any(true))?;
+                sampler.add_target(pid, any(true, true))?;
             }
         }
         Ok(Self { watched, wait_for_children: config.children })

@@ -46,7 +46,7 @@ impl Fixture {
         for change in changes {
             processes.apply(ProcessEvent { at: MonotonicNanos(1), change });
         }
-        let stacks = DefinedStacks::with_capacity(64);
+        let stacks = DefinedStacks::with_frames(1024);
         Self { window: Window::new(true), stacks, processes, asked_again: Vec::new(), _folder: folder }
     }
 

@@ -199,3 +199,15 @@ fn markers_and_kernel_frames_need_no_process() {
     let unknown_kind = Frame::from_words(u64::MAX, 0);
     assert_eq!(table.locate(Tgid(1), owner.process, unknown_kind), Place::Marker(Outcome::MalformedEvent));
 }
+
+#[test]
+fn an_exec_whose_event_was_lost_is_another_process() {
+    let (mut table, _folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "first");
+    let first = table.owner(&RawSample { exec_id: 3, ..sample(10, 10, 7_000) });
+    apply(&mut table, 3, ProcessChange::Lost(9));
+    let second = table.owner(&RawSample { exec_id: 4, ..sample(10, 10, 7_000) });
+    assert_ne!(first.process, second.process);
+    assert_eq!(table.counts().get(Outcome::ProcessEventsLost), 9);
+}
