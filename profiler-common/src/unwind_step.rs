@@ -110,8 +110,13 @@ pub fn step(
             base.wrapping_add(rule.offset())
         }
         RuleKind::Plt => plt_cfa(regs, rule),
-        RuleKind::Memory => {
+        RuleKind::Memory | RuleKind::Indexed => {
             let base = or_stop!(base(regs, rule.base(), &mut leaf_register), Outcome::CfaRegisterUnknown);
+            let base = if matches!(rule.kind(), RuleKind::Indexed) {
+                regs.sp.wrapping_add(base.wrapping_mul(8))
+            } else {
+                base
+            };
             let at = RuntimeAddr(base.wrapping_add(rule.offset()));
             let read = or_stop!(read_word(at), Outcome::StackMemoryUnreadable);
             read.wrapping_add(words(rule.addend() as i16))

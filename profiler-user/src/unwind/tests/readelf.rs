@@ -74,7 +74,7 @@ fn rule_agrees(rule: Rule, columns: &Columns<'_>, says_fp: bool) -> bool {
     let (base, offset) = split_offset(columns.cfa);
     let cfa_agrees = match rule.kind() {
         RuleKind::Register => base_of(base) == Some(rule.base()) && rule.offset() == i64::from(offset) as u64,
-        RuleKind::Memory | RuleKind::Plt | RuleKind::Signal => columns.cfa == "exp",
+        RuleKind::Memory | RuleKind::Indexed | RuleKind::Plt | RuleKind::Signal => columns.cfa == "exp",
         _ => false,
     };
     if matches!(rule.kind(), RuleKind::Plt | RuleKind::Signal) {
