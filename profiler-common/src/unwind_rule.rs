@@ -24,6 +24,8 @@ pub enum RuleKind {
     Plt = 5,
     /// The kernel's return from a signal handler: registers lie in its frame at `sp`.
     Signal = 6,
+    /// `CFA = *(sp + 8·base + offset) + 8·addend`: OpenSSL keeps the old stack pointer behind a number as long as the key.
+    Indexed = 7,
 }
 
 /// What no rule can hold, or could not be believed.
@@ -199,6 +201,13 @@ impl Rule {
         rule
     }
 
+    /// `CFA = *(sp + 8·index + offset) + 8·addend_words`, everything else unchanged, the return address below the CFA.
+    pub const fn indexed(index: Base, offset: i32, addend_words: i8) -> Self {
+        let mut rule = Self::memory(index, offset, addend_words);
+        rule.kind = RuleKind::Indexed as u8;
+        rule
+    }
+
     /// The same, with the caller's frame pointer there.
     pub const fn with_fp(mut self, saved: Saved) -> Self {
         let (how, words) = saved_parts(saved);
@@ -250,11 +259,12 @@ impl Rule {
             4 => RuleKind::Memory,
             5 => RuleKind::Plt,
             6 => RuleKind::Signal,
+            7 => RuleKind::Indexed,
             _ => RuleKind::Gap,
         }
     }
 
-    /// For [`RuleKind::Register`] and [`RuleKind::Memory`].
+    /// For [`RuleKind::Register`], [`RuleKind::Memory`] and [`RuleKind::Indexed`].
     #[inline(always)]
     pub const fn base(self) -> Base {
         match self.base {
@@ -271,7 +281,7 @@ impl Rule {
         self.offset as i64 as u64
     }
 
-    /// For [`RuleKind::Memory`]: words added to what was read. For [`RuleKind::Plt`]: byte behind the push.
+    /// For [`RuleKind::Memory`] and [`RuleKind::Indexed`]: words added to what was read. For [`RuleKind::Plt`]: byte behind the push.
     #[inline(always)]
     pub const fn addend(self) -> i8 {
         self.addend

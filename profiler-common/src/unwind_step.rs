@@ -116,6 +116,13 @@ pub fn step(
             let read = or_stop!(read_word(at), Outcome::StackMemoryUnreadable);
             read.wrapping_add(words(rule.addend() as i16))
         }
+        RuleKind::Indexed => {
+            // VERIFIER: an arm of its own; merged with the one above LLVM leaves a register unset on one path.
+            let index = or_stop!(base(regs, rule.base(), &mut leaf_register), Outcome::CfaRegisterUnknown);
+            let base = regs.sp.wrapping_add(index.wrapping_mul(8));
+            let read = read_word(RuntimeAddr(base.wrapping_add(rule.offset())));
+            or_stop!(read, Outcome::StackMemoryUnreadable).wrapping_add(words(rule.addend() as i16))
+        }
         RuleKind::Signal => return step_signal(arch, regs.sp, read_word),
         RuleKind::End => return StepOutcome::Root,
         RuleKind::Unsupported => return StepOutcome::Stop(rule.why_unsupported().outcome()),

@@ -88,6 +88,11 @@ fn an_aligned_stack_is_left_through_what_the_frame_keeps_of_it() {
     let rule = Rule::memory(Base::StackPointer, 0x98, 1).with_fp(Saved::AtCfa(-3));
     let words = [(STACK + 0x98, cfa - 8), (cfa - 8, CALLER), (cfa - 24, 0xf01)];
     assert_eq!(x86(rule, &words), frame(cfa, 0xf01, 0xb0b));
+
+    // And behind a number of as many words as a register says; the test's leaf registers are addresses.
+    let rule = Rule::indexed(Base::Leaf(9), 8, 1);
+    let at = STACK.wrapping_add((STACK + 0x1900).wrapping_mul(8)).wrapping_add(8);
+    assert_eq!(x86(rule, &[(at, cfa - 8), (cfa - 8, CALLER)]), frame(cfa, STACK + 0x100, 0xb0b));
 }
 
 #[test]
@@ -235,7 +240,8 @@ fn no_registers_rule_or_memory_make_it_panic() {
         let place = i16::from_le_bytes([bytes[6], bytes[7]]);
         let rule = match bytes[8] & 7 {
             0 => Rule::SIGNAL,
-            1 | 2 => Rule::plt(bytes[9].cast_signed()),
+            1 => Rule::indexed(base, offset, bytes[9].cast_signed()),
+            2 => Rule::plt(bytes[9].cast_signed()),
             3 => Rule::memory(base, offset, bytes[9].cast_signed()).with_fp(Saved::AtFramePointer(place)),
             4 => Rule::GAP,
             5 => Rule::register(base, offset).with_return_address(ReturnAddress::AtCfa(place)),

@@ -1,7 +1,7 @@
 //! DWARF expressions of unwind information → the few forms that occur.
 //!
 //! Counted over glibc, OpenSSL, HotSpot, Node.js, CPython, Perl, GCC and rustc: the linker's stubs (one a file), a CFA
-//! that the frame keeps (stack alignment by GCC and by hand), and a register saved relative to rbp (the same).
+//! that the frame keeps (stack alignment by GCC and by hand; OpenSSL's behind a number of some length), and a register saved relative to rbp (the same).
 
 use gimli::{Encoding, Expression, Operation, Register};
 
@@ -14,6 +14,8 @@ pub(super) enum Form {
     Register { register: Register, offset: i64 },
     /// `*(register + offset) + addend`
     Memory { register: Register, offset: i64, addend: i64 },
+    /// `*(rsp + 8·register + offset) + addend`
+    Indexed { register: Register, offset: i64, addend: i64 },
     /// `rsp + 8 + (((rip & 15) >= from) << 3)`
     Plt { from: i8 },
 }
@@ -45,6 +47,18 @@ pub(super) fn form_of(expression: Expression<Slice<'_>>, encoding: Encoding) -> 
                 _ => return None,
             };
             Some(Form::Memory { register: *register, offset: *offset, addend })
+        }
+        [
+            O::RegisterOffset { register: gimli::X86_64::RSP, offset, .. },
+            O::RegisterOffset { register, offset: 0, .. },
+            O::UnsignedConstant { value: 8 },
+            O::Mul,
+            O::Plus,
+            O::Deref { size: 8, space: false, .. },
+            O::PlusConstant { value },
+        ] => {
+            let addend = i64::try_from(*value).ok()?;
+            Some(Form::Indexed { register: *register, offset: *offset, addend })
         }
         [
             O::RegisterOffset { register: gimli::X86_64::RSP, offset: 8, .. },

@@ -224,6 +224,15 @@ impl State {
                     let offset = i32::try_from(offset).map_err(|_| Unsupported::Range)?;
                     Rule::memory(base, offset, i8::try_from(words(addend)?).map_err(|_| Unsupported::Range)?)
                 }
+                Some(Form::Indexed { register, offset, addend }) => {
+                    let index = self.registers.base(register).ok_or(Unsupported::CfaRegister)?;
+                    let offset = i32::try_from(offset).map_err(|_| Unsupported::Range)?;
+                    Rule::indexed(
+                        index,
+                        offset,
+                        i8::try_from(words(addend)?).map_err(|_| Unsupported::Range)?,
+                    )
+                }
                 Some(Form::Register { register, offset }) => {
                     let base = self.registers.base(register).ok_or(Unsupported::CfaRegister)?;
                     Rule::register(base, i32::try_from(offset).map_err(|_| Unsupported::Range)?)

@@ -28,7 +28,13 @@ pub(super) fn read<B: AsRef<[u8]>>(
     let limit = builder.budget().work_bytes;
     let mut work: u64 = 0;
     for function in (0..table.len()).filter_map(|number| table.function(number)) {
-        if !builder.begin(function.start, function.end) {
+        // The kernel makes a handler return to the very start of its restorer, which is looked up one byte earlier.
+        let start = if is_restorer(name(table, &function)) {
+            function.start.saturating_sub(1)
+        } else {
+            function.start
+        };
+        if !builder.begin(start, function.end) {
             continue;
         }
         work = work.saturating_add(add(table, &function, machine, builder)?);
@@ -40,6 +46,15 @@ pub(super) fn read<B: AsRef<[u8]>>(
     Ok(())
 }
 
+fn name<'a, B: AsRef<[u8]>>(table: &'a GoTable<B>, function: &GoFunction) -> &'a str {
+    let name = table.name(function).unwrap_or_default();
+    name.strip_suffix(".abi0").unwrap_or(name)
+}
+
+fn is_restorer(name: &str) -> bool {
+    matches!(name, "runtime.sigreturn__sigaction" | "runtime.sigreturn")
+}
+
 /// Gives the number of ranges gone through.
 fn add<B: AsRef<[u8]>>(
     table: &GoTable<B>,
@@ -47,15 +62,15 @@ fn add<B: AsRef<[u8]>>(
     machine: Machine,
     builder: &mut Builder,
 ) -> Result<u64, UnwindError> {
-    let name = table.name(function).unwrap_or_default();
-    let name = name.strip_suffix(".abi0").unwrap_or(name);
+    let name = name(table, function);
     let all_flags = table.flags(function);
-    if all_flags & flags::TOP_FRAME != 0 {
-        builder.row(function.start, Rule::END)?;
+    if is_restorer(name) {
+        builder.row(function.start.saturating_sub(1), Rule::SIGNAL)?;
         return Ok(1);
     }
-    if matches!(name, "runtime.sigreturn__sigaction" | "runtime.sigreturn") {
-        builder.row(function.start, Rule::SIGNAL)?;
+    // Go's own unwinder stops at a handler; ours goes on to what the signal interrupted.
+    if all_flags & flags::TOP_FRAME != 0 && !matches!(name, "runtime.sigtramp" | "runtime.cgoSigtramp") {
+        builder.row(function.start, Rule::END)?;
         return Ok(1);
     }
     let writes_sp = all_flags & flags::WRITES_STACK_POINTER != 0 && name != "runtime.cgocallback";
@@ -94,8 +109,7 @@ fn x86_64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
     if writes_sp {
         return Ok(Rule::register(Base::FramePointer, 16).with_fp(saved).switching_stack());
     }
-    words(size)?;
-    let offset = size.checked_add(8).ok_or(Unsupported::Range)?;
+    let offset = size.checked_add(8).filter(|offset| *offset > 8).ok_or(Unsupported::Range)?;
     Ok(Rule::register(Base::StackPointer, offset).with_fp(saved))
 }
 

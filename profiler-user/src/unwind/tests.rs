@@ -2,6 +2,7 @@
 
 mod go;
 mod hostile;
+mod pages;
 mod readelf;
 mod stopped;
 mod walk;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use profiler_common::address::ElfVaddr;
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, RuleKind, Saved};
 
-use crate::elf::ElfHeaders;
+use crate::elf::{ElfHeaders, Machine};
 use crate::unwind::{Budget, FileRows, read_rows};
 
 pub(super) fn rows_of(path: &Path) -> FileRows {
@@ -19,6 +19,7 @@ pub(super) fn rows_of(path: &Path) -> FileRows {
 
 /// The columns of a table that we keep.
 struct Columns<'a> {
+    machine: Machine,
     cfa: &'a str,
     fp: Option<&'a str>,
     bx: Option<&'a str>,
@@ -31,6 +32,9 @@ const REGISTERS: [&str; 17] = [
 ];
 
 fn number_of(name: &str) -> Option<u8> {
+    if let Some(number) = name.strip_prefix('x') {
+        return number.parse().ok();
+    }
     let number = REGISTERS.iter().position(|register| *register == name);
     let number = number.or_else(|| name.strip_prefix('r')?.parse().ok());
     number.and_then(|number| u8::try_from(number).ok())
@@ -38,8 +42,8 @@ fn number_of(name: &str) -> Option<u8> {
 
 fn base_of(name: &str) -> Option<Base> {
     Some(match name {
-        "rsp" => Base::StackPointer,
-        "rbp" => Base::FramePointer,
+        "rsp" | "sp" => Base::StackPointer,
+        "rbp" | "x29" => Base::FramePointer,
         "rbx" => Base::Bx,
         other => Base::Leaf(number_of(other)?),
     })
@@ -63,13 +67,14 @@ fn agrees(saved: Saved, column: Option<&str>) -> bool {
 }
 
 fn rule_agrees(rule: Rule, columns: &Columns<'_>, says_fp: bool) -> bool {
-    if columns.return_address == Some("u") {
+    // On arm64 "u" says undefined, or nothing at all.
+    if columns.return_address == Some("u") && (rule == Rule::END || columns.machine == Machine::X86_64) {
         return rule == Rule::END;
     }
     let (base, offset) = split_offset(columns.cfa);
     let cfa_agrees = match rule.kind() {
         RuleKind::Register => base_of(base) == Some(rule.base()) && rule.offset() == i64::from(offset) as u64,
-        RuleKind::Memory | RuleKind::Plt | RuleKind::Signal => columns.cfa == "exp",
+        RuleKind::Memory | RuleKind::Indexed | RuleKind::Plt | RuleKind::Signal => columns.cfa == "exp",
         _ => false,
     };
     if matches!(rule.kind(), RuleKind::Plt | RuleKind::Signal) {
@@ -81,7 +86,10 @@ fn rule_agrees(rule: Rule, columns: &Columns<'_>, says_fp: bool) -> bool {
             (columns.return_address.map(split_offset) == Some(("c", i32::from(words) * 8)), true)
         }
         ReturnAddress::Leaf(number) => (columns.return_address.and_then(number_of) == Some(number), true),
-        ReturnAddress::LinkRegister => (false, true),
+        ReturnAddress::LinkRegister => (
+            columns.machine == Machine::Arm64 && matches!(columns.return_address, None | Some("u" | "s")),
+            true,
+        ),
     };
     cfa_agrees
         && return_agrees
@@ -114,6 +122,7 @@ fn is_start_context(path: &Path, at: u64) -> bool {
 /// `says_fp`: the file's unwind information speaks of frame pointers. Go's does not.
 pub(super) fn compare(path: &Path, says_fp: bool) -> Compared {
     let rows = rows_of(path);
+    let machine = ElfHeaders::read(&File::open(path).unwrap()).unwrap().machine().unwrap();
     let mut child = Command::new("readelf")
         .args(["--wide", "--debug-dump=frames-interp"])
         .arg(path)
@@ -151,8 +160,9 @@ pub(super) fn compare(path: &Path, says_fp: bool) -> Compared {
         let column =
             |name: &str| names.iter().position(|other| other == name).and_then(|at| cells.get(at)).copied();
         let columns = Columns {
+            machine,
             cfa: column("CFA").unwrap(),
-            fp: column("rbp"),
+            fp: column(if machine == Machine::X86_64 { "rbp" } else { "x29" }),
             bx: column("rbx"),
             return_address: column("ra"),
         };
@@ -194,7 +204,6 @@ fn every_row_of_small_libraries_is_what_readelf_says() {
 }
 
 #[test]
-#[ignore = "takes a minute: run by the slow tests"]
 fn every_row_of_large_files_is_what_readelf_says() {
     check(&[
         "/usr/lib/x86_64-linux-gnu/libcrypto.so.3",
@@ -205,4 +214,14 @@ fn every_row_of_large_files_is_what_readelf_says() {
         "/usr/bin/node",
         "/usr/lib/gcc/x86_64-linux-gnu/12/cc1",
     ]);
+}
+
+/// Debian's libc6-arm64-cross and libstdc++6-arm64-cross, or a folder with an arm64 system's libraries.
+#[test]
+#[ignore = "needs libraries of arm64: run by the slow tests"]
+fn every_row_of_arm64_libraries_is_what_readelf_says() {
+    let folder = std::env::var("FLAMEKEEPER_TEST_ARM64_LIBRARIES");
+    let folder = folder.unwrap_or_else(|_| "/usr/aarch64-linux-gnu/lib".to_owned());
+    let paths = ["libc.so.6", "libstdc++.so.6.0.30", "libcrypto.so.3"].map(|name| format!("{folder}/{name}"));
+    check(&paths.each_ref().map(String::as_str));
 }
