@@ -16,7 +16,10 @@ fn sp(offset: i32) -> Rule {
     Rule::register(Base::StackPointer, offset)
 }
 
-fn build(functions: &[(u64, u64, &[(u64, i32)])]) -> FileRows {
+/// First address, bytes, and the offset of the CFA from each address on.
+type Function<'a> = (u64, u64, &'a [(u64, i32)]);
+
+fn build(functions: &[Function<'_>]) -> FileRows {
     let text = 0..1 << 32;
     let mut builder = Builder::new(Budget::default(), [text].into());
     for (start, end, rows) in functions {
