@@ -14,6 +14,7 @@ use crate::toolchain::Rustc;
 use crate::tools;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,7 +113,7 @@ impl<'a> Builder<'a> {
         let stripped = built.with_extension("stripped.o");
         let mut strip = Command::new(self.rustc.objcopy());
         // DWARF is four fifths of the file; BTF is what the loader and the verifier read.
-        strip.arg("--strip-debug").arg(&built).arg(&stripped);
+        strip.arg("--strip-debug").args(plain_names(&built)?).arg(&built).arg(&stripped);
         strip.env("LD_LIBRARY_PATH", self.rustc.sysroot.join("lib"));
         shell::output(&mut strip)?;
         fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))
@@ -166,4 +167,39 @@ fn crate_folders(cargo_home: &Path) -> Result<Vec<PathBuf>> {
         folders.push(entry.with_context(|| format!("list {}", sources.display()))?.path());
     }
     Ok(folders)
+}
+
+/// Options that give the functions which are called by their address (callbacks of bpf_loop) the names that
+/// they have in the source. Their linker names hold a hash that cargo makes of the checkout's folder.
+fn plain_names(object: &Path) -> Result<Vec<String>> {
+    let bytes = fs::read(object).with_context(|| format!("read {}", object.display()))?;
+    let strings = bytes.split(|&byte| byte == 0).filter_map(|string| std::str::from_utf8(string).ok());
+    let mangled: BTreeSet<&str> = strings.filter(|string| string.starts_with("_RN")).collect();
+    Ok(mangled.into_iter().filter_map(redefinition).collect())
+}
+
+/// `_RNv…4walk10walk_frame` becomes `walk_frame`: the last part of a v0 name is its length and the identifier.
+fn redefinition(mangled: &str) -> Option<String> {
+    let digits = |at: usize| {
+        mangled.get(at..)?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+    };
+    let starts = mangled.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at);
+    let name = starts.rev().find_map(|at| {
+        let length: usize = digits(at)?;
+        let name = mangled.get(at + length.to_string().len()..)?;
+        (name.len() == length).then_some(name)
+    })?;
+    Some(format!("--redefine-sym={mangled}={name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_keeps_only_its_own_name() {
+        let walk = "_RNvNtCsl0Ofa5sojIh_16flamekeeper_ebpf4walk10walk_frame";
+        assert_eq!(redefinition(walk), Some(format!("--redefine-sym={walk}=walk_frame")));
+        assert_eq!(redefinition("_RNvNothing"), None);
+    }
 }
