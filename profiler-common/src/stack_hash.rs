@@ -93,6 +93,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "65,536 hashes take minutes there")]
     fn neighbouring_stacks_fill_the_direct_mapped_slots_evenly() {
         // 65,536 stacks that differ in one low byte or two must not pile up in a few of 65,536 slots.
         let slots: HashSet<u64> = (0..1u64 << 16)

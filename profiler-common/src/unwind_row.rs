@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_count_and_every_target_agrees_with_a_linear_search() {
-        for count in (0..40).chain([255, 256, 257]) {
+        for count in (0..if cfg!(miri) { 8 } else { 40 }).chain([255]) {
             let at: Vec<u16> = (0..count).map(|i| i * 3 + 1).collect();
             let rows = rows(&at);
             for target in 0..count * 3 + 3 {

@@ -232,7 +232,7 @@ fn no_registers_rule_or_memory_make_it_panic() {
         state ^= state << 17;
         state
     };
-    for _ in 0..20_000 {
+    for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
         let bytes = [next(), next()].map(u64::to_le_bytes).concat();
         let base = [Base::StackPointer, Base::FramePointer, Base::Bx, Base::Leaf(bytes[0])]
             [usize::from(bytes[1] & 3)];

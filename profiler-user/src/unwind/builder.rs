@@ -19,7 +19,8 @@ use profiler_common::unwind_rule::{Rule, RuleKind, Unsupported};
 use super::compact::{FileRows, Page, RowStats};
 use super::error::UnwindError;
 
-/// What one file may ask for. The defaults hold every file on a Debian host with browsers and compilers some times over.
+/// What one file may ask for. The defaults hold the largest files of a Debian host with compilers some times over, and keep
+/// what a hostile file can make us hold below 250 MiB, while its rows are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Bytes of one section, unpacked.
@@ -36,7 +37,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { section_bytes: 128 << 20, work_bytes: 512 << 20, rows: 8 << 20, rules: 8192, pages: 16 << 10 }
+        Self { section_bytes: 64 << 20, work_bytes: 256 << 20, rows: 4 << 20, rules: 8192, pages: 16 << 10 }
     }
 }
 
