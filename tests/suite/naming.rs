@@ -95,10 +95,18 @@ fn javascript_is_named_by_the_perf_map() -> Result<()> {
     stacks?.ensure_share_at_least(&["*burnSquares*"], 0.8)
 }
 
+/// Shell words that lay an empty folder over /tmp. The folder that a workload is started in, which has its
+/// program, stays where it is: the checkout may lie below /tmp itself.
+macro_rules! hide_tmp {
+    () => {
+        "here=$PWD && mount --bind . /mnt && mount -t tmpfs none /tmp && mkdir -p \"$here\" && mount --bind /mnt \"$here\""
+    };
+}
+
 /// `unshare` into mount and pid namespaces of its own, with an empty /tmp; everything ends with it.
 const NAMESPACES: [&str; 8] =
     ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"];
-const EMPTY_TMP: [&str; 2] = ["mount -t tmpfs none /tmp && exec \"$@\"", "sh"];
+const EMPTY_TMP: [&str; 2] = [concat!(hide_tmp!(), " && exec \"$@\""), "sh"];
 
 /// Whether such namespaces can be made here.
 fn namespaces_work() -> bool {
@@ -127,7 +135,7 @@ fn a_program_whose_path_exists_in_its_namespace_only_is_named() -> Result<()> {
         return profiler_tests::skip(profiler_tests::test_name!(), "no mount and pid namespaces");
     }
     let original = Workload::build("c_frame_pointers")?;
-    let copy_and_run = "mount -t tmpfs none /tmp && cp \"$1\" /tmp/inside_only && exec /tmp/inside_only";
+    let copy_and_run = concat!(hide_tmp!(), " && cp \"$1\" /tmp/inside_only && exec /tmp/inside_only");
     let workload = original.clone().under([copy_and_run, "sh"]).under(NAMESPACES);
     ensure!(!Path::new("/tmp/inside_only").exists(), "the path exists outside");
     let outer = workload.start()?;
