@@ -20,6 +20,7 @@ pub mod go_names;
 mod go_pclntab;
 mod go_rows;
 mod known_code;
+pub mod offline;
 pub mod publish;
 mod section_bytes;
 #[cfg(test)]
