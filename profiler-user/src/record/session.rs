@@ -34,9 +34,9 @@ use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Sampler, TickSource, chain};
+use crate::unwind::RowStore;
 use crate::unwind::publish::Publisher;
 use crate::unwind::walker::Walker;
-use crate::unwind::worker::RowWorker;
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -120,11 +120,11 @@ impl Session {
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
         let walker = match config.unwind {
             Unwind::Rows => {
-                let worker = RowWorker::start().map_err(|source| RecordError::System {
+                let store = RowStore::start(host.proc.clone()).map_err(|source| RecordError::System {
                     what: "start a thread for unwind rows",
                     source,
                 })?;
-                Some(Walker::new(Publisher::new(sampler.walker_maps()?), worker))
+                Some(Walker::new(Publisher::new(sampler.walker_maps()?), store))
             }
             Unwind::FramePointers => None,
         };

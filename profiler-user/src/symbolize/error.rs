@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
+use crate::elf::vdso::VdsoError;
 
 /// Why a file, the kernel or a map could not be used for names.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum SymbolizeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel's page of user code could not be read.
+    #[error(transparent)]
+    Vdso(#[from] VdsoError),
     /// DWARF that does not parse.
     #[error("parse DWARF")]
     Gimli(#[from] gimli::Error),

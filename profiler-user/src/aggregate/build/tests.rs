@@ -66,6 +66,7 @@ impl Fixture {
             user_stack: user.map(StackHash),
             user_outcome,
             weight: 10,
+            snapshot: None,
         };
         let asked_again = &mut self.asked_again;
         self.window.take(&sample, &mut self.stacks, &mut self.processes, |hash| asked_again.push(hash));

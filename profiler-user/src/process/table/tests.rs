@@ -25,6 +25,7 @@ fn sample(tgid: u32, tid: u32, start_time: u64) -> RawSample {
         user_stack: None,
         user_outcome: Outcome::FramePointerChainEnd,
         weight: 1,
+        snapshot: None,
     }
 }
 
