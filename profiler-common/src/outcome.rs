@@ -147,7 +147,8 @@ impl Outcome {
 
     /// Whether this counts something that the user asked for and did not get.
     pub const fn is_loss(self) -> bool {
-        self.number() >= 256 && !matches!(
+        self.number() >= 256
+            && !matches!(
                 self,
                 Self::Samples | Self::Definitions | Self::Filtered | Self::Snapshots | Self::WalkedByParent
             )

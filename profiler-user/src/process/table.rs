@@ -87,6 +87,8 @@ struct Live {
     has_executed: bool,
     started: Option<MonotonicNanos>,
     sampled_as: Option<ProcessId>,
+    /// When its mappings were last found to be wrong.
+    doubted: Option<MonotonicNanos>,
 }
 
 /// Processes by id, and the sampled ones for good.
@@ -115,6 +117,8 @@ const SAMPLED_MAX: usize = 1 << 19;
 const ROOTS_MAX: usize = 1024;
 /// Freeing a large memory takes some tenths of a second.
 const EXIT_NANOS_MAX: u64 = 2_000_000_000;
+/// Between two readings of the mappings of a process that keeps having code where none is mapped.
+const DOUBT_NANOS_MIN: u64 = 1_000_000_000;
 /// What a process is called that ended before anything about it was known.
 const UNSEEN_NAME: &str = "[unknown process]";
 /// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
@@ -384,6 +388,7 @@ impl ProcessTable {
             started: before.as_ref().and_then(|live| live.started),
             parent: before.as_ref().and_then(|live| live.parent),
             has_executed: before.as_ref().is_some_and(|live| live.has_executed),
+            doubted: before.as_ref().and_then(|live| live.doubted),
             sampled_as: before.and_then(|live| live.sampled_as),
             ..Live::scanned(found, generation)
         };
@@ -450,6 +455,49 @@ impl ProcessTable {
         Some(mappings)
     }
 
+    /// What is mapped in a process now, every file opened. Stays as it is whatever the process does next.
+    pub fn pinned_mappings(&mut self, tgid: Tgid) -> Arc<Mappings> {
+        let unopened = |mapping: &&Mapping| matches!(mapping.backing, Backing::Unopened(_));
+        let mappings = self.live.get(&tgid).map(|live| Arc::clone(&live.mappings)).unwrap_or_default();
+        let unopened: Vec<Mapping> = mappings.iter().filter(unopened).cloned().collect();
+        if unopened.is_empty() {
+            return mappings;
+        }
+        drop(mappings);
+        for mapping in &unopened {
+            if let Backing::Unopened(named) = &mapping.backing {
+                self.open(tgid, mapping, named);
+            }
+        }
+        self.live.get(&tgid).map(|live| Arc::clone(&live.mappings)).unwrap_or_default()
+    }
+
+    /// Reads a process's mappings again with its next sample: code was seen where none is mapped. The kernel does not
+    /// tell of munmap and mremap. Not more often than once a second.
+    pub fn doubt(&mut self, tgid: Tgid, now: MonotonicNanos) {
+        if let Some(live) = self.live.get_mut(&tgid)
+            && live.doubted.is_none_or(|before| now.0.saturating_sub(before.0) > DOUBT_NANOS_MIN)
+        {
+            live.doubted = Some(now);
+            live.is_known = false;
+        }
+    }
+
+    /// Where a frame lay, by mappings that were pinned at its time.
+    pub fn locate_in(
+        &mut self,
+        mappings: &Mappings,
+        tgid: Tgid,
+        process: ProcessId,
+        at: CodeAddr<RuntimeAddr>,
+    ) -> Place {
+        let at = at.lookup();
+        match mappings.find(at) {
+            Some(mapping) => self.place_in(mapping, &mapping.backing, tgid, process, at),
+            None => self.in_process(tgid, process, at),
+        }
+    }
+
     fn open(&mut self, tgid: Tgid, mapping: &Mapping, named: &NamedFile) -> Backing {
         let backing = match self.files.open(&self.proc, tgid, mapping, named) {
             Opened::Elf(id) => Backing::File(id),
@@ -472,10 +520,21 @@ impl ProcessTable {
             Backing::Unopened(named) => self.open(tgid, &mapping, named),
             known => known.clone(),
         };
+        self.place_in(&mapping, &backing, tgid, process, at)
+    }
+
+    fn place_in(
+        &mut self,
+        mapping: &Mapping,
+        backing: &Backing,
+        tgid: Tgid,
+        process: ProcessId,
+        at: RuntimeAddr,
+    ) -> Place {
         let offset: Option<FileOffset> = mapping.file_offset(at);
         match (backing, offset) {
-            (Backing::File(id), Some(offset)) => Place::File(id, offset),
-            (Backing::Foreign(id), Some(offset)) => {
+            (&Backing::File(id), Some(offset)) => Place::File(id, offset),
+            (&Backing::Foreign(id), Some(offset)) => {
                 self.seek_root(tgid, process);
                 Place::Foreign(id, offset, process, at)
             }
@@ -533,6 +592,7 @@ impl Live {
             has_executed: false,
             started: None,
             sampled_as: None,
+            doubted: None,
         }
     }
 }

@@ -135,8 +135,8 @@ fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
         )?;
     // arm64: `tp_value` is the first member of `uw` since 4.17.
     let [in_thread] = btf.member_offsets("thread_struct", [&["fsbase", "uw"]])?;
-    let [mm_start_stack, mm_start_brk, mm_start_code, mm_mmap_base] = btf
-        .member_offsets("mm_struct", [&["start_stack"], &["start_brk"], &["start_code"], &["mmap_base"]])?;
+    let [mm_start_stack, mm_start_brk, mm_start_code, mm_mmap_base] =
+        btf.member_offsets("mm_struct", [&["start_stack"], &["start_brk"], &["start_code"], &["mmap_base"]])?;
     Ok(TaskOffsets {
         tgid,
         flags,
