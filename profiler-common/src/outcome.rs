@@ -85,6 +85,9 @@ outcomes! {
     /// The part of the stack that a snapshot copies was too short.
     StackCopyEnded = 20, "stack_copy_ended", "the stack is larger than what is copied of it before a process is known";
 
+    /// The stack reaches its root, but has more frames than are kept: some in the middle are missing.
+    FramesLeftOut = 21, "frames_left_out", "the stack has more frames than are kept";
+
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";
     /// Samples that found the ring full.
