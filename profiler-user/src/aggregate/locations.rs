@@ -167,6 +167,9 @@ impl<'a> Locations<'a> {
 
 /// How a walk's end is shown in a stack.
 pub(super) fn marker_text(reason: Outcome) -> Arc<str> {
+    if reason == Outcome::NoUserMemory {
+        return "[exiting or in exec]".into(); // nothing is missing
+    }
     format!("[incomplete: {}]", reason.words()).into()
 }
 
