@@ -27,8 +27,19 @@ pub const KIND_SNAPSHOT: u8 = 3;
 /// and 97 % of GCC's are shorter. A power of two.
 pub const SNAPSHOT_BYTES_MAX: usize = 16 << 10;
 
-/// Frames a definition holds at most: 16 KiB, half of what one per-CPU map value may have.
+/// Slots of a definition: 16 KiB, half of what one per-CPU map value may have.
 pub const MAX_STACK_SLOTS: usize = 1024;
+/// Frames of a deep stack that are kept from its leaf on. Behind them come the last [`ROOT_FRAMES`], as a ring: the
+/// root of a stack says whose work it is, so it is kept however deep the recursion.
+pub const LEAF_FRAMES: u32 = 896;
+/// See [`LEAF_FRAMES`]; a power of two.
+pub const ROOT_FRAMES: u32 = 64;
+
+/// The slot of the frame with this number, counted from the leaf.
+#[inline(always)]
+pub const fn stack_slot(frame: u32) -> u32 {
+    if frame < LEAF_FRAMES { frame } else { LEAF_FRAMES + ((frame - LEAF_FRAMES) & (ROOT_FRAMES - 1)) }
+}
 
 /// Slots of the direct-mapped array of stack hashes that user space has been told of.
 pub const KNOWN_STACK_SLOTS: u32 = 1 << 16;
@@ -93,7 +104,8 @@ pub const SNAPSHOT_FAULT: u32 = 2;
 /// Stack holds addresses that mean something in one process only.
 pub const STACK_PROCESS_BOUND: u8 = 1;
 
-/// Defines a stack; [`StackEvent::slots`] frames follow, leaf first.
+/// Defines a stack; [`StackEvent::slots`] frames follow, leaf first. If some were left out the last [`ROOT_FRAMES`]
+/// slots are a ring, see [`stack_slot`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct StackEvent {
@@ -101,7 +113,7 @@ pub struct StackEvent {
     pub kind: u8,
     /// [`STACK_PROCESS_BOUND`] or 0.
     pub flags: u8,
-    /// Frames that follow, at most [`MAX_STACK_SLOTS`].
+    /// Frames that follow, at most [`LEAF_FRAMES`] + [`ROOT_FRAMES`].
     pub slots: u16,
     /// As in the sample.
     pub exec_id: u32,
@@ -111,8 +123,8 @@ pub struct StackEvent {
     pub time: u64,
     /// Process that met it first.
     pub tgid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Frames between leaf and root that did not fit.
+    pub left_out: u32,
     /// Start of that process, as in the sample.
     pub start_time: u64,
 }
@@ -252,14 +264,16 @@ pub struct TextPage {
     pub block: u32,
     /// First row in the block.
     pub first_row: u32,
-    /// Rows; 0 while the page is not loaded: the walk stops there, and a snapshot is taken.
+    /// Rows; 0 while the page is not loaded: the walk stops there, and a snapshot is taken. Text that nobody described
+    /// has one row, a gap, so that a loaded page has always some.
     pub rows: u32,
     /// Walks that came by, counted by the walker; wraps.
     pub touched: u32,
 }
 
-/// Rows of one block: 256 KiB.
-pub const BLOCK_ROWS: usize = 1 << 16;
+/// Rows of one block: 128 KiB. A change costs a copy of the block there and back: 3 µs for 64 KiB, 6 µs for 128, 12 µs
+/// for 256. Each block takes a file descriptor of user space.
+pub const BLOCK_ROWS: usize = 1 << 15;
 
 /// A block of rows; what makes a page lies in one block.
 #[derive(Clone, Copy)]
@@ -269,7 +283,7 @@ pub struct RowBlock {
     pub rows: [UnwindRow; BLOCK_ROWS],
 }
 /// Blocks: 64 MiB of rows.
-pub const ROW_BLOCKS: usize = 256;
+pub const ROW_BLOCKS: usize = 512;
 /// Pages of all files: 4 GiB of text.
 pub const TEXT_PAGES: usize = 1 << 16;
 /// Mappings of all processes.
@@ -282,6 +296,10 @@ const _: () = {
     assert!(size_of::<WalkedMapping>() == 48, "WalkedMapping is ABI");
     assert!(size_of::<TextPage>() == 16, "TextPage is ABI");
     assert!(size_of::<SampleEvent>() == 56, "SampleEvent is ABI");
+    assert!(
+        ((LEAF_FRAMES + ROOT_FRAMES) as usize) < MAX_STACK_SLOTS,
+        "the kernel half masks the number of slots"
+    );
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
     assert!(size_of::<SnapshotEvent>() == 328, "SnapshotEvent is ABI");
     assert!(size_of::<SnapshotQuota>() == 16, "SnapshotQuota is ABI");

@@ -85,6 +85,9 @@ outcomes! {
     /// The part of the stack that a snapshot copies was too short.
     StackCopyEnded = 20, "stack_copy_ended", "the stack is larger than what is copied of it before a process is known";
 
+    /// The stack reaches its root, but has more frames than are kept: some in the middle are missing.
+    FramesLeftOut = 21, "frames_left_out", "the stack has more frames than are kept";
+
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";
     /// Samples that found the ring full.
@@ -131,6 +134,12 @@ outcomes! {
     TablesFull = 329, "tables_full", "samples are summed up together: the tables of processes and stacks were full";
     /// Snapshots that waited for unwind rows and found too many waiting.
     SnapshotsWaiting = 330, "snapshots_waiting", "copied stacks could not wait for unwind information: too many did";
+    /// Processes whose mappings, or files whose text, found no room in the walker's tables.
+    UnwindTablesFull = 336, "unwind_tables_full", "processes or files found no room in the unwind tables (--unwind-tables-max)";
+    /// Pages of unwind rows that made room for hotter ones.
+    TextPagesUnloaded = 337, "text_pages_unloaded", "pages of unwind rows made room for hotter ones (--unwind-tables-max)";
+    /// Files with unwind information that is damaged, too large or of another machine.
+    UnwindInfoUnusable = 338, "unwind_info_unusable", "files have unwind information that cannot be used";
 }
 
 impl Outcome {

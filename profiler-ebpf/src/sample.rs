@@ -4,8 +4,8 @@
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use profiler_common::abi::{
-    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, MAX_STACK_SLOTS, STACK_PROCESS_BOUND, SampleEvent,
-    SamplerConfig, StackEvent, known_stack_slot,
+    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, STACK_PROCESS_BOUND,
+    SampleEvent, SamplerConfig, StackEvent, known_stack_slot,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -105,19 +105,22 @@ fn define(walked: &Walked, flags: u8, sample: &SampleEvent, scratch: &mut StackS
     if unsafe { *known } == walked.hash {
         return;
     }
+    let kept = LEAF_FRAMES + ROOT_FRAMES;
+    let left_out = walked.slots.saturating_sub(kept);
+    let slots = if walked.slots < kept { walked.slots } else { kept };
     scratch.header = StackEvent {
         kind: KIND_STACK,
         flags,
-        slots: walked.slots as u16,
+        slots: slots as u16,
         exec_id: sample.exec_id,
         hash: walked.hash,
         time: sample.time,
         tgid: sample.tgid,
-        reserved: 0,
+        left_out,
         start_time: sample.start_time,
     };
     // VERIFIER: the mask bounds the length below the size of the map value.
-    let slots = (walked.slots as usize & (MAX_STACK_SLOTS - 1)) as u64;
+    let slots = (slots as usize & (MAX_STACK_SLOTS - 1)) as u64;
     let len = size_of::<StackEvent>() as u64 + slots * size_of::<Frame>() as u64;
     // SAFETY: header and slots are one repr(C) map value, and `len` is within it.
     if unsafe { helpers::output((scratch as *const StackScratch).cast::<c_void>(), len, false) } {

@@ -6,7 +6,10 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
-use profiler_common::abi::{BLOCK_ROWS, HAS_ROWS, IS_MEMORY, MAX_STACK_SLOTS, SampleEvent, WalkedMapping};
+use profiler_common::abi::{
+    BLOCK_ROWS, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, SampleEvent, WalkedMapping,
+    stack_slot,
+};
 use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -21,8 +24,8 @@ use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
 
 /// Where a frame's tag says that it is bound to its process.
 const PROCESS_BOUND_SHIFT: u32 = 57;
-/// Frames walked at most.
-const FRAMES_MAX: u32 = 1000;
+/// Frames walked at most: some 70 µs.
+const FRAMES_MAX: u32 = 2048;
 
 #[cfg(bpf_target_arch = "x86_64")]
 const ARCH: Arch = Arch::X86_64;
@@ -93,7 +96,7 @@ fn frame(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
 
 #[inline(always)]
 fn emit(walk: &mut Walk, frame: Frame, scratch: &mut StackScratch) {
-    scratch.slots[walk.slots as usize & (MAX_STACK_SLOTS - 1)] = frame;
+    scratch.slots[stack_slot(walk.slots) as usize & (MAX_STACK_SLOTS - 1)] = frame;
     walk.slots += 1;
     walk.hash = StackHasher::resumed(walk.hash).frame(frame).state();
     walk.is_bound |= (frame.tag() >> PROCESS_BOUND_SHIFT) as u32 & 1;
@@ -123,6 +126,7 @@ fn advance(walk: &mut Walk, rule: Rule) -> Option<Outcome> {
             walk.is_sampled_frame = 0;
             None
         }
+        StepOutcome::Root if walk.slots > LEAF_FRAMES + ROOT_FRAMES => Some(Outcome::FramesLeftOut),
         StepOutcome::Root => Some(Outcome::RootReached),
         StepOutcome::Stop(outcome) => Some(outcome),
     }

@@ -183,7 +183,8 @@ impl Stacks<'_> {
             };
         };
         let reaches_root = || stack.last().is_some_and(|&id| self.is_entry_point(id));
-        if key.outcome.is_complete() || reaches_root() {
+        // Frames that were left out are missed in the middle, where a marker says so.
+        if key.outcome.is_complete() || key.outcome == Outcome::FramesLeftOut || reaches_root() {
             return Ending::Root;
         }
         Ending::BrokenOff(BrokenOff { reason: key.outcome, at: self.code_at_end(user) })

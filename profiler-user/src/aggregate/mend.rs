@@ -42,6 +42,9 @@ pub fn mend(end: &BrokenOff, executable: &str) -> Option<&'static str> {
         Outcome::StackPointerFell => {
             Some("code that changes stacks by itself has to say so in its unwind information (.cfi_def_cfa)")
         }
+        Outcome::RowsNotReady => Some(
+            "sample for longer: unwind information is read in the background, once, and kept for the next time",
+        ),
         Outcome::DefinitionMissing => {
             Some("take fewer samples a second (--rate), or of fewer processes (--pid)")
         }
@@ -90,8 +93,14 @@ mod tests {
 
     #[test]
     fn each_way_a_native_walk_breaks_off_is_mended_or_known_to_be_beyond_that() {
-        let beyond =
-            [Outcome::KernelThread, Outcome::NoUserMemory, Outcome::FrameLimit, Outcome::UserStackUnreadable];
+        let beyond = [
+            Outcome::KernelThread,
+            Outcome::NoUserMemory,
+            Outcome::FrameLimit,
+            Outcome::UserStackUnreadable,
+            Outcome::StackCopyEnded,
+            Outcome::FramesLeftOut,
+        ];
         let native = Outcome::ALL.iter().filter(|outcome| outcome.number() < 64 && !outcome.is_complete());
         for &reason in native {
             let advice = mend(&BrokenOff { reason, at: None }, "sh");

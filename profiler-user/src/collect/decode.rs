@@ -4,8 +4,8 @@
 //! broken build; it is counted, not trusted.
 
 use profiler_common::abi::{
-    KIND_SAMPLE, KIND_SNAPSHOT, KIND_STACK, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SampleEvent,
-    SnapshotEvent, StackEvent,
+    KIND_SAMPLE, KIND_SNAPSHOT, KIND_STACK, LEAF_FRAMES, ROOT_FRAMES, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT,
+    SNAPSHOT_FAULT, SampleEvent, SnapshotEvent, StackEvent, stack_slot,
 };
 use profiler_common::address::RuntimeAddr;
 use profiler_common::frame::Frame;
@@ -121,15 +121,25 @@ fn stack(bytes: &[u8]) -> Option<RawStack> {
     let count = usize::from(words.u16()?);
     let _exec_id = words.u32()?;
     let hash = stack_hash(words.u64()?)?;
+    let (_time, _tgid) = (words.u64()?, words.u32()?);
+    let left_out = words.u32()?;
     let mut words = Words(slots);
-    let frames: Box<[Frame]> =
+    let mut frames: Vec<Frame> =
         (0..count).map_while(|_| Some(Frame::from_words(words.u64()?, words.u64()?))).collect();
-    (frames.len() == count).then_some(RawStack { hash, frames })
+    if left_out > 0 {
+        let root =
+            frames.get_mut(LEAF_FRAMES as usize..).filter(|root| root.len() == ROOT_FRAMES as usize)?;
+        let first = stack_slot(left_out.checked_add(LEAF_FRAMES)?) - LEAF_FRAMES;
+        root.rotate_left(first as usize);
+        frames.insert(LEAF_FRAMES as usize, Frame::marker(Outcome::FramesLeftOut));
+    }
+    (frames.len() >= count).then_some(RawStack { hash, frames: frames.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use profiler_common::frame::FrameKind;
 
     /// A sample as the kernel half lays it out on this machine.
     fn sample_bytes() -> Vec<u8> {
@@ -222,6 +232,33 @@ mod tests {
         let mut long = snapshot_bytes(u32::try_from(SNAPSHOT_BYTES_MAX).unwrap() + 8, 0);
         long.resize(40_000, 0);
         assert_eq!(decode(&long), None);
+    }
+
+    /// What the kernel half leaves in its slots of a stack with this many frames.
+    fn deep_stack_bytes(depth: u32) -> Vec<u8> {
+        let kept = (LEAF_FRAMES + ROOT_FRAMES) as usize;
+        let mut slots = vec![Frame::default(); kept];
+        for frame in 0..depth {
+            slots[stack_slot(frame) as usize] = Frame::native(1, u64::from(frame), frame > 0);
+        }
+        let mut bytes = stack_bytes(u16::try_from(kept).unwrap(), &slots);
+        let left_out = depth - LEAF_FRAMES - ROOT_FRAMES;
+        bytes[28..32].copy_from_slice(&left_out.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_keeps_leaf_and_root_in_order() {
+        for depth in [960, 961, 1_000, 1_024, 1_025, 2_048] {
+            let Some(RingEvent::Stack(stack)) = decode(&deep_stack_bytes(depth)) else { panic!("{depth}") };
+            let is_marker = |frame: &&Frame| frame.kind() == FrameKind::Marker;
+            assert_eq!(stack.frames.iter().filter(is_marker).count(), usize::from(depth > 960));
+            let numbers: Vec<u64> =
+                stack.frames.iter().filter(|frame| !is_marker(frame)).map(|f| f.payload()).collect();
+            let depth = u64::from(depth);
+            let expected: Vec<u64> = (0..896).chain(depth - 64..depth).collect();
+            assert_eq!(numbers, expected);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod offline;
 pub mod publish;
 mod queue;
 mod section_bytes;
+pub mod snapshots;
 pub mod store;
 #[cfg(test)]
 mod tests;

@@ -50,8 +50,17 @@ pub struct Unwound {
     pub outcome: Outcome,
 }
 
+/// A walk that stopped at a file that has not been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits<Waiting> {
+    /// For what.
+    pub waiting: Waiting,
+    /// The stack as far as it is known, if nobody wants to wait.
+    pub so_far: Unwound,
+}
+
 /// Unwinds a snapshot, or tells what has to be waited for.
-pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound, C::Waiting> {
+pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound, Waits<C::Waiting>> {
     let mut regs = interrupted(snapshot);
     let mut frames = Vec::new();
     let mut is_sampled_frame = true;
@@ -60,7 +69,11 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
         let (CodeAddr::Interrupted(pc) | CodeAddr::Return(pc)) = regs.pc;
         let rule = match code.rule(regs.pc.lookup()) {
             RuleAt::Rule(rule) => rule,
-            RuleAt::Waits(waiting) => return Err(waiting),
+            RuleAt::Waits(waiting) => {
+                frames.push(Frame::unbacked(pc.0, is_return));
+                let so_far = Unwound { frames, outcome: Outcome::RowsNotReady };
+                return Err(Waits { waiting, so_far });
+            }
             RuleAt::NoMapping if is_return => return Ok(Unwound { frames, outcome: Outcome::NoMapping }),
             // Between the change of memory and the start of the new program, exec still has the old registers.
             RuleAt::NoMapping if is_sampled_frame && snapshot.stack.is_empty() => {
@@ -165,7 +178,9 @@ mod tests {
     #[test]
     fn a_file_that_has_not_been_read_is_waited_for() {
         let whole = snapshot(LEAF, &[0, CALLER + 5, 0, 0, ROOT + 7], StackEnd::Base);
-        assert_eq!(unwind(&whole, &mut Program { is_read: false }), Err("caller.so"));
+        let waits = unwind(&whole, &mut Program { is_read: false }).unwrap_err();
+        assert_eq!((waits.waiting, waits.so_far.outcome), ("caller.so", Outcome::RowsNotReady));
+        assert_eq!(waits.so_far.frames.len(), 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use profiler_common::abi::WalkedProcess;
 
 use super::publish::Publisher;
+use super::snapshots::TextPageOf;
 use super::store::{RowKey, RowStore, RowsAt};
 use crate::collect::{RawSample, Tgid};
 use crate::host::MonotonicNanos;
@@ -57,6 +58,9 @@ impl Walker {
     pub fn store(&mut self) -> &mut RowStore {
         &mut self.store
     }
+
+    /// Notes pages that a walk off line came through.
+    pub fn want(&mut self, _pages: &[TextPageOf]) {}
 
     /// Notes a sample of a process with user memory.
     pub fn saw(&mut self, sample: &RawSample, owner: SampleOwner) {

@@ -69,7 +69,9 @@ impl Fixture {
             snapshot: None,
         };
         let asked_again = &mut self.asked_again;
-        self.window.take(&sample, &mut self.stacks, &mut self.processes, |hash| asked_again.push(hash));
+        let owner = self.processes.owner(&sample);
+        let ask_again = |hash| asked_again.push(hash);
+        self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
     }
 
     fn check(&self, names: &[(Place, &str)], expected: &Expect) -> Finished {

@@ -9,8 +9,11 @@ use profiler_common::outcome::Outcome;
 use super::live::Live;
 use super::{ProcessTable, next};
 use crate::collect::{RawSample, Tgid, Tid};
+use crate::host::MonotonicNanos;
 use crate::process::scan::{self, ScannedProcess};
 
+/// Between two readings of the mappings of a process that keeps having code where none is mapped.
+const DOUBT_NANOS_MIN: u64 = 1_000_000_000;
 /// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
 const START_TIME_SLACK_NANOS: u64 = 20_000_000;
 
@@ -27,6 +30,17 @@ impl ProcessTable {
             }
         }
         !self.unread.is_empty()
+    }
+
+    /// Reads a process's mappings again with its next sample: code was seen where none is mapped. The kernel does not
+    /// tell of munmap and mremap. Not more often than once a second.
+    pub fn doubt(&mut self, tgid: Tgid, now: MonotonicNanos) {
+        if let Some(live) = self.live.get_mut(&tgid)
+            && live.doubted.is_none_or(|before| now.0.saturating_sub(before.0) > DOUBT_NANOS_MIN)
+        {
+            live.doubted = Some(now);
+            live.is_known = false;
+        }
     }
 
     /// Brings what is known of a process up to date with its sample.
@@ -60,6 +74,7 @@ impl ProcessTable {
             started: before.as_ref().and_then(|live| live.started),
             parent: before.as_ref().and_then(|live| live.parent),
             has_executed: before.as_ref().is_some_and(|live| live.has_executed),
+            doubted: before.as_ref().and_then(|live| live.doubted),
             sampled_as: before.and_then(|live| live.sampled_as),
             ..Live::scanned(found, generation)
         };

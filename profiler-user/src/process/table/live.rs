@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) has_executed: bool,
     pub(super) started: Option<MonotonicNanos>,
     pub(super) sampled_as: Option<ProcessId>,
+    /// When its mappings were last found to be wrong.
+    pub(super) doubted: Option<MonotonicNanos>,
 }
 
 impl Live {
@@ -63,6 +65,7 @@ impl Live {
             has_executed: false,
             started: Some(at),
             sampled_as: None,
+            doubted: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Live {
             has_executed: false,
             started: None,
             sampled_as: None,
+            doubted: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use profiler_common::outcome::Outcome;
 use super::{ProcessTable, Root};
 use crate::collect::Tgid;
 use crate::process::files::Opened;
-use crate::process::mappings::{Backing, Mapping, NamedFile};
+use crate::process::mappings::{Backing, Mapping, Mappings, NamedFile};
 use crate::process::namespace::ProcessRoot;
 use crate::process::{FileId, Place, ProcessId};
 
@@ -51,15 +51,44 @@ impl ProcessTable {
     /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
     /// process is not known well enough.
     pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {
-        let live = self.live.get(&tgid).filter(|live| live.is_known)?;
-        let mut mappings: Vec<Mapping> = live.mappings.iter().cloned().collect();
-        for mapping in &mut mappings {
+        self.live.get(&tgid).filter(|live| live.is_known)?;
+        Some(self.pinned_mappings(tgid).iter().cloned().collect())
+    }
+
+    /// What is mapped in a process now, every file opened. Stays as it is whatever the process does next.
+    pub fn pinned_mappings(&mut self, tgid: Tgid) -> Arc<Mappings> {
+        let is_unopened = |mapping: &&Mapping| matches!(mapping.backing, Backing::Unopened(_));
+        let mappings = self.mappings_of(tgid);
+        let unopened: Vec<Mapping> = mappings.iter().filter(is_unopened).cloned().collect();
+        if unopened.is_empty() {
+            return mappings;
+        }
+        drop(mappings);
+        for mapping in &unopened {
             if let Backing::Unopened(named) = &mapping.backing {
-                let named = Arc::clone(named);
-                mapping.backing = self.open(tgid, mapping, &named);
+                self.open(tgid, mapping, named);
             }
         }
-        Some(mappings)
+        self.mappings_of(tgid)
+    }
+
+    fn mappings_of(&self, tgid: Tgid) -> Arc<Mappings> {
+        self.live.get(&tgid).map(|live| Arc::clone(&live.mappings)).unwrap_or_default()
+    }
+
+    /// Where a frame lay, by mappings that were pinned at its time.
+    pub fn locate_in(
+        &mut self,
+        mappings: &Mappings,
+        tgid: Tgid,
+        process: ProcessId,
+        at: CodeAddr<RuntimeAddr>,
+    ) -> Place {
+        let at = at.lookup();
+        match mappings.find(at) {
+            Some(mapping) => self.place_in(mapping, &mapping.backing, tgid, process, at),
+            None => self.in_process(tgid, process, at),
+        }
     }
 
     fn open(&mut self, tgid: Tgid, mapping: &Mapping, named: &NamedFile) -> Backing {
@@ -84,10 +113,21 @@ impl ProcessTable {
             Backing::Unopened(named) => self.open(tgid, &mapping, named),
             known => known.clone(),
         };
+        self.place_in(&mapping, &backing, tgid, process, at)
+    }
+
+    fn place_in(
+        &mut self,
+        mapping: &Mapping,
+        backing: &Backing,
+        tgid: Tgid,
+        process: ProcessId,
+        at: RuntimeAddr,
+    ) -> Place {
         let offset: Option<FileOffset> = mapping.file_offset(at);
         match (backing, offset) {
-            (Backing::File(id), Some(offset)) => Place::File(id, offset),
-            (Backing::Foreign(id), Some(offset)) => {
+            (&Backing::File(id), Some(offset)) => Place::File(id, offset),
+            (&Backing::Foreign(id), Some(offset)) => {
                 self.seek_root(tgid, process);
                 Place::Foreign(id, offset, process, at)
             }
