@@ -126,6 +126,30 @@ fn rows_rules_pages_and_work_are_bounded() {
     assert_eq!(rows.rules().len(), 64);
 }
 
+/// Each would be gone through to the end of the section, once for every function that names it.
+#[test]
+fn entries_without_end_that_lie_over_each_other_are_not_gone_through_one_by_one() {
+    // In `.debug_frame` a CIE needs no zero byte: length, mark, version, and a name that ends nowhere. These lie in
+    // what a good one has for its instructions.
+    let good = b"\xff\xff\xff\xff\x03\0\x01\x78\x10";
+    let broken = [&[0x10, 0x10, 0x01, 0x01][..], &[0xff; 4], &[1]].concat();
+    let count: u32 = 1000;
+    let broken = [good, &broken.repeat(usize::try_from(count).unwrap())[..], &[b'z'; 0x0101_1010]].concat();
+    let mut frame = Frame::default().entry(&broken).0;
+    for number in 0..count {
+        let at = 4 + 9 + number * 9;
+        let body = [&at.to_le_bytes()[..], &TEXT.to_le_bytes(), &16u64.to_le_bytes()].concat();
+        frame.extend(Frame::default().entry(&body).0);
+    }
+    let text = TEXT..TEXT + 0x1000;
+    let mut builder = Builder::new(Budget::default(), [text].into());
+    let mut section = gimli::DebugFrame::from(EndianSlice::new(&frame, NativeEndian));
+    section.set_address_size(8);
+    let read = cfi::read(section, ".debug_frame", &BaseAddresses::default(), Machine::X86_64, &mut builder);
+    let Err(UnwindError::TooLarge { found, limit, .. }) = read else { panic!("{read:?}") };
+    assert!(found - limit <= limit / 32, "{found}");
+}
+
 #[test]
 fn functions_outside_the_text_are_counted_and_left_out() {
     let rows = Frame::default().cie().fde(0, 0x10, &[]).fde(TEXT - 8, 0x10, &[]).read(SMALL).unwrap();
