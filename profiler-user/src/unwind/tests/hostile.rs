@@ -151,6 +151,18 @@ fn entries_without_end_that_lie_over_each_other_are_not_gone_through_one_by_one(
 }
 
 #[test]
+fn a_thousand_segments_over_each_other_are_one_text() {
+    let text = (0..1001).map(|i| if i < 1000 { TEXT - i..TEXT + 0x1000 + i % 7 } else { 0..8 }).collect();
+    let mut builder = Builder::new(SMALL, text);
+    for (start, is_text) in
+        [(0, true), (8, false), (TEXT - 1000, false), (TEXT - 999, true), (TEXT + 0x1005, true)]
+    {
+        assert_eq!(builder.begin(start, start + 1), is_text, "{start:x}");
+    }
+    assert!(!builder.begin(TEXT + 0x1006, TEXT + 0x1007));
+}
+
+#[test]
 fn functions_outside_the_text_are_counted_and_left_out() {
     let rows = Frame::default().cie().fde(0, 0x10, &[]).fde(TEXT - 8, 0x10, &[]).read(SMALL).unwrap();
     assert_eq!((rows.stats().functions, rows.stats().functions_outside_text), (0, 2));
