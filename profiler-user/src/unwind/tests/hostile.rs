@@ -8,7 +8,8 @@ use crate::elf::fixture::Fixture;
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, read_exactly};
 use crate::unwind::builder::Builder;
-use crate::unwind::{Budget, FileRows, UnwindError, cfi};
+use crate::unwind::go_pclntab::GoTable;
+use crate::unwind::{Budget, FileRows, UnwindError, cfi, go_rows};
 
 const TEXT: u64 = 0x40_0000;
 const SMALL: Budget =
@@ -160,6 +161,34 @@ fn a_thousand_segments_over_each_other_are_one_text() {
         assert_eq!(builder.begin(start, start + 1), is_text, "{start:x}");
     }
     assert!(!builder.begin(TEXT + 0x1006, TEXT + 0x1007));
+}
+
+/// A table of Go 1.20 whose functions have one name together.
+#[test]
+fn a_long_name_of_many_go_functions_is_not_read_for_each() {
+    let (functions, name_bytes) = (20_000u32, 4000usize);
+    let mut names = [&b"\0"[..], &vec![b'x'; name_bytes], b"\0"].concat();
+    names.resize(names.len().next_multiple_of(8), 0);
+    let mut table = [0xfffffff1u32.to_le_bytes(), [0, 0, 1, 8]].concat();
+    let parts = 8 + 8 * 8;
+    let functions_at = parts + u64::try_from(names.len()).unwrap();
+    for word in [u64::from(functions), 0, TEXT, parts, functions_at, functions_at, functions_at, functions_at]
+    {
+        table.extend(word.to_le_bytes());
+    }
+    table.extend(names);
+    let record_at = (functions + 1) * 8;
+    for number in 0..=functions {
+        table.extend([(number * 16).to_le_bytes(), record_at.to_le_bytes()].concat());
+    }
+    // The record: start, name, and nothing.
+    table.extend([0u32.to_le_bytes(), 1u32.to_le_bytes(), [0; 4], [0; 4]].concat());
+    let table = GoTable::parse(&table[..], Some).unwrap();
+    let text = TEXT..TEXT + (1 << 30);
+    let mut builder = Builder::new(SMALL, [text].into());
+    let read = go_rows::read(&table, Machine::X86_64, &mut builder);
+    let Err(UnwindError::TooLarge { found, .. }) = read else { panic!("{read:?}") };
+    assert!(found < SMALL.work_bytes + 4100, "{found}");
 }
 
 #[test]
