@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use profiler_common::abi::{
-    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets, WALK_BY_ROWS,
+    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_SPAN_BITS, SamplerConfig, TaskOffsets,
+    WALK_BY_ROWS,
 };
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -33,7 +34,7 @@ use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Sampler, TickSource, chain};
+use crate::sample::{Hertz, Sampler, TickSource, chain};
 use crate::unwind::RowStore;
 use crate::unwind::publish::Publisher;
 use crate::unwind::snapshots::{Snapshots, Unwalked, Walked};
@@ -382,7 +383,21 @@ fn sampler_config(
     // Elsewhere our id is somebody else's in the kernel.
     let is_own_id = host.proc.is_initial_pid_namespace().unwrap_or(true);
     let excluded_tgid = if config.include_self || !is_own_id { 0 } else { own };
-    Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes / 2, task })
+    Ok(SamplerConfig {
+        abi_version: ABI_VERSION,
+        flags,
+        excluded_tgid,
+        wakeup_bytes: ring_bytes / 2,
+        snapshots_a_span: snapshots_a_span(config.rate),
+        task,
+    })
+}
+
+/// What a thread that never sleeps takes of samples until its process is published, one and a half times.
+fn snapshots_a_span(rate: Hertz) -> u32 {
+    let span_nanos = 1u64 << SNAPSHOT_SPAN_BITS;
+    let samples = span_nanos.div_ceil(rate.period_nanos().max(1));
+    u32::try_from(samples + samples / 2).unwrap_or(u32::MAX)
 }
 
 /// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a
@@ -415,6 +430,12 @@ fn descriptors_max(cpus: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_samples_a_second_are_more_snapshots() {
+        let at = |hertz| snapshots_a_span(Hertz::new(hertz).unwrap());
+        assert_eq!([1, 99, 999].map(at), [1, 21, 202]);
+    }
 
     #[test]
     fn the_ring_grows_with_the_cpus_within_bounds() {
