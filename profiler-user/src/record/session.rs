@@ -29,13 +29,15 @@ use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, Tgid};
+use crate::elf::{ElfHeaders, vdso};
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Sampler, TickSource, chain};
 use crate::unwind::RowStore;
-use crate::unwind::publish::Publisher;
+use crate::unwind::publish::KernelTables;
+use crate::unwind::publisher::{Publisher, blocks_within};
 use crate::unwind::walker::Walker;
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
@@ -49,8 +51,9 @@ const READ_AHEAD: usize = 50;
 const FRAMES_MAX: usize = 2 << 20;
 /// File descriptors in all, if the process may have as many.
 const DESCRIPTORS_MAX: u64 = 32_768;
-/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, and some for the rest.
-const OTHER_DESCRIPTORS: u64 = 128;
+/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, blocks of unwind rows, files
+/// whose rows are being made, and some for the rest.
+const OTHER_DESCRIPTORS: u64 = 224;
 /// See [`OTHER_DESCRIPTORS`].
 const DESCRIPTORS_A_CPU: u64 = 3;
 
@@ -104,7 +107,9 @@ impl Session {
             warnings.push(text.to_owned());
         }
         let cpus = Sampler::online_cpus()?;
-        let descriptors_max = descriptors_max(cpus.len());
+        let blocks =
+            if config.unwind == Unwind::Rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
+        let descriptors_max = descriptors_max(cpus.len(), blocks);
         let ring_bytes = ring_bytes(cpus.len());
         let sampler_config = sampler_config(config, host, own, ring_bytes, &mut warnings)?;
         let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
@@ -124,7 +129,11 @@ impl Session {
                     what: "start a thread for unwind rows",
                     source,
                 })?;
-                Some(Walker::new(Publisher::new(sampler.walker_maps()?), store))
+                let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+                // Without its headers the vdso is walked by frame pointers.
+                let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
+                let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
+                Some(Walker::new(Publisher::new(tables, config.unwind_tables_max_bytes, vdso), store))
             }
             Unwind::FramePointers => None,
         };
@@ -214,6 +223,9 @@ impl Session {
         }
         counts.merge(self.processes.counts());
         counts.merge(self.window.counts());
+        if let Some(walker) = &self.walker {
+            counts.merge(&walker.counts());
+        }
         Recording {
             processes: self.processes,
             window: self.window,
@@ -248,7 +260,7 @@ impl Session {
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.round(&mut self.processes, now);
+            let _for_samples_that_wait = walker.round(&mut self.processes, now);
         }
     }
 
@@ -331,7 +343,7 @@ fn ring_bytes(cpus: usize) -> u32 {
 }
 
 /// Raises the limit of file descriptors as far as it goes; how many of them files to be named may take.
-fn descriptors_max(cpus: usize) -> usize {
+fn descriptors_max(cpus: usize, blocks_of_rows: u32) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -341,6 +353,7 @@ fn descriptors_max(cpus: usize) -> usize {
     let others = u64::try_from(cpus)
         .unwrap_or(u64::MAX)
         .saturating_mul(DESCRIPTORS_A_CPU)
+        .saturating_add(u64::from(blocks_of_rows))
         .saturating_add(OTHER_DESCRIPTORS);
     let left = getrlimit(Resource::Nofile)
         .current
