@@ -30,13 +30,15 @@ use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, StackHash, Tgid};
+use crate::elf::{ElfHeaders, vdso};
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Hertz, Sampler, TickSource, chain};
 use crate::unwind::RowStore;
-use crate::unwind::publish::Publisher;
+use crate::unwind::publish::KernelTables;
+use crate::unwind::publisher::{Publisher, blocks_within};
 use crate::unwind::snapshots::{Snapshots, Unwalked, Walked};
 use crate::unwind::walker::Walker;
 
@@ -53,8 +55,9 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 const FRAMES_MAX: usize = 2 << 20;
 /// File descriptors in all, if the process may have as many.
 const DESCRIPTORS_MAX: u64 = 32_768;
-/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, and some for the rest.
-const OTHER_DESCRIPTORS: u64 = 128;
+/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, blocks of unwind rows, files
+/// whose rows are being made, and some for the rest.
+const OTHER_DESCRIPTORS: u64 = 224;
 /// See [`OTHER_DESCRIPTORS`].
 const DESCRIPTORS_A_CPU: u64 = 3;
 
@@ -109,7 +112,9 @@ impl Session {
             warnings.push(text.to_owned());
         }
         let cpus = Sampler::online_cpus()?;
-        let descriptors_max = descriptors_max(cpus.len());
+        let blocks =
+            if config.unwind == Unwind::Rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
+        let descriptors_max = descriptors_max(cpus.len(), blocks);
         let ring_bytes = ring_bytes(cpus.len());
         let sampler_config = sampler_config(config, host, own, ring_bytes, &mut warnings)?;
         let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
@@ -129,7 +134,11 @@ impl Session {
                     what: "start a thread for unwind rows",
                     source,
                 })?;
-                Some(Walker::new(Publisher::new(sampler.walker_maps()?), store))
+                let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+                // Without its headers the vdso is walked by frame pointers.
+                let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
+                let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
+                Some(Walker::new(Publisher::new(tables, config.unwind_tables_max_bytes, vdso), store))
             }
             Unwind::FramePointers => None,
         };
@@ -222,6 +231,9 @@ impl Session {
         counts.merge(self.processes.counts());
         counts.merge(self.window.counts());
         counts.merge(self.snapshots.counts());
+        if let Some(walker) = &self.walker {
+            counts.merge(&walker.counts());
+        }
         Recording {
             processes: self.processes,
             window: self.window,
@@ -296,7 +308,7 @@ impl Session {
             self.processes.doubt(sample.tgid, sample.at);
         }
         if let Some(walker) = &mut self.walker {
-            walker.want(&walked.pages);
+            walked.pages.iter().for_each(|&(key, page)| walker.want(key, page));
         }
         let mappings = &walked.unwalked.mappings;
         let part = WalkedPart { frames: &unwound.frames, outcome: unwound.outcome, mappings };
@@ -408,7 +420,7 @@ fn ring_bytes(cpus: usize) -> u32 {
 }
 
 /// Raises the limit of file descriptors as far as it goes; how many of them files to be named may take.
-fn descriptors_max(cpus: usize) -> usize {
+fn descriptors_max(cpus: usize, blocks_of_rows: u32) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -418,6 +430,7 @@ fn descriptors_max(cpus: usize) -> usize {
     let others = u64::try_from(cpus)
         .unwrap_or(u64::MAX)
         .saturating_mul(DESCRIPTORS_A_CPU)
+        .saturating_add(u64::from(blocks_of_rows))
         .saturating_add(OTHER_DESCRIPTORS);
     let left = getrlimit(Resource::Nofile)
         .current
