@@ -37,6 +37,7 @@ use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Hertz, Sampler, TickSource, chain};
 use crate::unwind::RowStore;
+use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
 use crate::unwind::publish::KernelTables;
 use crate::unwind::publisher::{Publisher, blocks_within};
 use crate::unwind::snapshots::{Snapshots, Unwalked, Walked};
@@ -130,9 +131,9 @@ impl Session {
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
         let walker = match config.unwind {
             Unwind::Rows => {
-                let store = RowStore::start(host.proc.clone()).map_err(|source| RecordError::System {
-                    what: "start a thread for unwind rows",
-                    source,
+                let cache = row_cache(config, &mut warnings);
+                let store = RowStore::start(host.proc.clone(), cache).map_err(|source| {
+                    RecordError::System { what: "start a thread for unwind rows", source }
                 })?;
                 let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
                 // Without its headers the vdso is walked by frame pointers.
@@ -360,6 +361,18 @@ fn ask_again(sampler: &mut Sampler) -> impl FnMut(StackHash) + '_ {
 async fn command_ended(profiled: Option<&mut Profiled>) {
     if let Some(profiled) = profiled {
         profiled.ended().await;
+    }
+}
+
+/// The folder of rows. That there is none is no news; that somebody meddled with it is.
+fn row_cache(config: &Config, warnings: &mut Vec<String>) -> Option<RowCache> {
+    match RowCache::open(config.cache_dir.as_deref()?, CACHE_BYTES_MAX) {
+        Ok(cache) => Some(cache),
+        Err(error @ CacheError::NotTrusted { .. }) => {
+            warnings.push(format!("{error}; --cache-dir names another folder"));
+            None
+        }
+        Err(CacheError::Unavailable { .. }) => None,
     }
 }
 

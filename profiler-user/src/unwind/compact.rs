@@ -76,6 +76,11 @@ impl FileRows {
         Self { rules, pages, rows, stats }
     }
 
+    /// Rules, pages and rows, to be kept elsewhere.
+    pub(super) fn parts(&self) -> (&[Rule], &[Page], &[UnwindRow]) {
+        (&self.rules, &self.pages, &self.rows)
+    }
+
     /// Counts and sizes.
     pub fn stats(&self) -> &RowStats {
         &self.stats

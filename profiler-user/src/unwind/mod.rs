@@ -10,6 +10,8 @@
 //! I/O beyond the bytes that it is given to read, and never panics on them.
 
 pub mod builder;
+pub mod cache;
+mod cache_format;
 mod cfi;
 mod cfi_expression;
 mod cfi_state;

@@ -122,14 +122,12 @@ impl Publisher {
             let walked = self.walked(mapping, has_vdso_of_ours, store, files, now, &mut writing);
             self.tables.set_mapping(index, walked)
         });
+        let Writing { has_room, files } = writing;
         if let Err(error) = written {
             self.slots.release(first, count); // nothing points there
+            files.iter().for_each(|key| self.pages.remove_user(*key));
             return Err(error);
         }
-        let Writing { has_room, mut files } = writing;
-        files.sort_unstable();
-        files.dedup();
-        files.iter().for_each(|key| self.pages.add_user(*key));
         let files = files.into();
         self.mappings.insert(first, Published { generation, count, files, users: 0 });
         if has_room {
@@ -191,7 +189,11 @@ impl Publisher {
             writing.has_room = false;
             return walked;
         };
-        writing.files.push(key);
+        if !writing.files.contains(&key) {
+            // At once: the next file may look for slots that nobody uses.
+            self.pages.add_user(key);
+            writing.files.push(key);
+        }
         WalkedMapping { page_bias, vaddr_bias, flags: walked.flags | HAS_ROWS, ..walked }
     }
 
@@ -238,7 +240,7 @@ impl Publisher {
 /// What became clear while a process's mappings were written.
 struct Writing {
     has_room: bool,
-    /// Files with slots, some several times.
+    /// Files with slots, of which this process is a user now.
     files: Vec<RowKey>,
 }
 
@@ -272,4 +274,79 @@ fn vaddr_bias(mapping: &Mapping, elf: &ElfHeaders) -> Option<u64> {
     let segment = elf.segments().iter().find(shown)?;
     let runtime_of_segment = mapping.start.0.wrapping_sub(first).wrapping_add(segment.file_offset.0);
     Some(runtime_of_segment.wrapping_sub(segment.vaddr.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use profiler_common::abi::TEXT_PAGES;
+    use profiler_common::address::RuntimeAddr;
+
+    use super::*;
+    use crate::collect::process_event::FileHint;
+    use crate::elf::BuildId;
+    use crate::elf::fixture::Fixture;
+    use crate::host::ProcFs;
+    use crate::process::FileId;
+    use crate::process::files::Opened;
+    use crate::process::mappings::NamedFile;
+    use crate::unwind::tables::memory::MemoryTables;
+
+    const NOW: MonotonicNanos = MonotonicNanos(0);
+
+    /// The program's text, mapped there.
+    fn mapped(program: &Fixture, start: u64, files: &mut FileTable) -> Mapping {
+        let elf = ElfHeaders::read(&program.open()).unwrap();
+        let text = elf.segments().iter().find(|segment| segment.executable).unwrap();
+        let Some(BuildId::Gnu(id)) = elf.build_id().cloned() else { panic!() };
+        let end = RuntimeAddr(start + text.file_bytes.next_multiple_of(4096));
+        let (start, path) = (RuntimeAddr(start), program.path().into_os_string());
+        let named = Arc::new(NamedFile { path, hint: FileHint::BuildId(id) });
+        let backing = Backing::Unopened(Arc::clone(&named));
+        let mapping = Mapping { start, end, start_in_file: text.file_offset, backing };
+        let nowhere = tempfile::tempdir().unwrap();
+        match files.open(&ProcFs::at(nowhere.path()), Tgid(1), &mapping, &named) {
+            Opened::Elf(id) => Mapping { backing: Backing::File(id), ..mapping },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_finds_no_slots_does_not_take_those_of_the_file_before_it() {
+        let programs =
+            [1, 2].map(|number| Fixture::compile(&format!("int main(void) {{ return {number}; }}"), &[]));
+        let mut files = FileTable::new(64);
+        let mappings = [
+            mapped(&programs[0], 0x5555_0000_0000, &mut files),
+            mapped(&programs[0], 0x5555_1000_0000, &mut files),
+            mapped(&programs[1], 0x5555_2000_0000, &mut files),
+        ];
+        let tables = MemoryTables::default();
+        let mut publisher = Publisher::new(Box::new(tables.clone()), TABLES_BYTES_MIN, None);
+        // All slots but one are taken.
+        let other = RowKey::File(FileId(1000));
+        let all = u32::try_from(TEXT_PAGES).unwrap();
+        publisher.pages.reserve(&mut tables.clone(), other, &(0..all - 1), NOW);
+        publisher.pages.add_user(other);
+        let store = RowStore::start(ProcFs::host(), None).unwrap();
+        let entry = WalkedProcess::default();
+        let publish = |publisher: &mut Publisher, second: u64| {
+            let now = MonotonicNanos(second * 1_000_000_000);
+            publisher.process(Tgid(1), entry, (second, &mappings), &store, &files, now).unwrap()
+        };
+        let flags = || {
+            let held = tables.0.borrow();
+            let first = held.processes[&1].first_mapping;
+            [0, 1, 2].map(|index| held.mappings[&(first + index)].flags)
+        };
+        assert!(!publish(&mut publisher, 1));
+        assert_eq!(flags(), [HAS_ROWS, HAS_ROWS, 0]);
+        assert_eq!(tables.0.borrow().mappings[&0].page_bias, all - 1);
+        assert!(publisher.is_wanted(RowKey::File(FileId(0)), 0), "it still has its slot");
+        publisher.pages.remove_user(other);
+        assert!(!publish(&mut publisher, 2), "the slots are cooling");
+        assert!(publish(&mut publisher, 3));
+        assert_eq!(flags(), [HAS_ROWS; 3]);
+    }
 }

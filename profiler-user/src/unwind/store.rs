@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::RowCache;
 use super::error::UnwindError;
 use super::queue::{Asked, Job, Made, RowQueue};
 use super::{FileRows, is_native, worker};
@@ -80,10 +81,10 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows; it ends with this.
-    pub fn start(proc: ProcFs) -> io::Result<Self> {
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this.
+    pub fn start(proc: ProcFs, cache: Option<RowCache>) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc)?;
+        worker::start(Arc::clone(&queue), proc, cache)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 
