@@ -57,7 +57,9 @@ pub(super) struct GoTable<B> {
 const COUNTS_AT: usize = 8;
 const WORD: usize = 8;
 /// Names of functions and files: generics have some KiB.
-const NAME_BYTES_MAX: usize = 4096;
+pub(super) const NAME_BYTES_MAX: usize = 4096;
+/// Ranges of a function that a look-up goes through. Large functions have some ten thousand.
+const RANGES_MAX: usize = 1 << 18;
 /// A value and a number of bytes take two varints of five bytes.
 const VARINT_BYTES_MAX: u32 = 5;
 
@@ -228,7 +230,7 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     }
 
     fn value_at(&self, function: &GoFunction, field: usize, at: ElfVaddr) -> Option<i32> {
-        let mut values = self.pc_table(function, field);
+        let mut values = self.pc_table(function, field).take(RANGES_MAX);
         values.find(|(range, _)| range.contains(&at.0)).map(|(_, value)| value)
     }
 

@@ -16,7 +16,7 @@ use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported
 
 use super::builder::Builder;
 use super::error::UnwindError;
-use super::go_pclntab::{GoFunction, GoTable, flags};
+use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
 use crate::elf::Machine;
 
 /// Adds all functions of the table to the builder.
@@ -26,20 +26,24 @@ pub(super) fn read<B: AsRef<[u8]>>(
     builder: &mut Builder,
 ) -> Result<(), UnwindError> {
     let limit = builder.budget().work_bytes;
+    let too_large =
+        |found| UnwindError::TooLarge { what: "bytes of names and ranges of frame sizes", found, limit };
     let mut work: u64 = 0;
     for function in (0..table.len()).filter_map(|number| table.function(number)) {
+        // Many functions can share one long name, or one that has no end.
+        let name_bytes = table.name(&function).map_or(NAME_BYTES_MAX, str::len);
+        work = work.saturating_add(u64::try_from(name_bytes).unwrap_or(u64::MAX));
         // The kernel makes a handler return to the very start of its restorer, which is looked up one byte earlier.
         let start = if is_restorer(name(table, &function)) {
             function.start.saturating_sub(1)
         } else {
             function.start
         };
-        if !builder.begin(start, function.end) {
-            continue;
+        if builder.begin(start, function.end) {
+            work = work.saturating_add(add(table, &function, machine, builder)?);
         }
-        work = work.saturating_add(add(table, &function, machine, builder)?);
         if work > limit {
-            return Err(UnwindError::TooLarge { what: "ranges of frame sizes", found: work, limit });
+            return Err(too_large(work));
         }
     }
     builder.seal();
