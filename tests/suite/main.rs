@@ -17,3 +17,4 @@ mod processes;
 mod second_opinion;
 mod traces;
 mod usage;
+mod whole_second_opinion;
