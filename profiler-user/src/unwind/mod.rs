@@ -1,7 +1,7 @@
 //! Unwind information of a file → compact rows, by which both halves walk stacks without frame pointers.
 //!
 //! ```text
-//!   .eh_frame, .debug_frame ─ cfi ─┐
+//!   .eh_frame, .debug_frame ─ cfi ─┐                   .debug_frame also of a separate debug file
 //!   Go's pclntab ─ go_rows ────────┼▶ builder ─▶ compact: pages of rows, a table of rules
 //!   stubs, entry, init ─ known_code ┘
 //! ```
@@ -47,12 +47,24 @@ pub use store::{NoRows, RowKey, RowStore, RowsAt};
 
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, ReadAt};
+use crate::process::debug_files::OpenElf;
 use builder::Builder;
 
 /// Makes the rows of a file. A file without any unwind information has rows for the code that everybody knows, or none.
 pub fn read_rows(
     source: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
+    budget: Budget,
+) -> Result<FileRows, UnwindError> {
+    read_rows_with(source, headers, None, budget)
+}
+
+/// The same, for a file from which debug information was split off: the `.debug_frame` there describes the code that
+/// nothing in the file itself does.
+pub(crate) fn read_rows_with(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    debug: Option<&OpenElf>,
     budget: Budget,
 ) -> Result<FileRows, UnwindError> {
     let machine = headers.machine().ok_or(UnwindError::ForeignMachine)?;
@@ -67,12 +79,24 @@ pub fn read_rows(
         Ok(None) => {}
         Err(_) => builder.stats().tables_unusable += 1,
     }
-    if read_debug_frame(source, &sections, machine, &mut builder).is_err() {
-        builder.stats().tables_unusable += 1;
-        builder.seal();
+    add_debug_frame(source, &sections, machine, &mut builder);
+    if let Some(debug) = debug {
+        add_debug_frame(&debug.file, &debug.sections, machine, &mut builder);
     }
     known_code::read(source, headers, &sections, machine, &mut builder)?;
     builder.finish()
+}
+
+fn add_debug_frame(
+    source: &(impl ReadAt + ?Sized),
+    sections: &Sections,
+    machine: Machine,
+    builder: &mut Builder,
+) {
+    if read_debug_frame(source, sections, machine, builder).is_err() {
+        builder.stats().tables_unusable += 1;
+        builder.seal();
+    }
 }
 
 /// Whether a file's code runs on the machine that we run on.

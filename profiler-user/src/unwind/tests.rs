@@ -4,5 +4,6 @@ mod go;
 mod hostile;
 mod pages;
 mod readelf;
+mod separate;
 mod stopped;
 mod walk;

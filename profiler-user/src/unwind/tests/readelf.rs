@@ -121,11 +121,15 @@ fn is_start_context(path: &Path, at: u64) -> bool {
 /// Goes through `readelf`'s tables row by row.
 /// `says_fp`: the file's unwind information speaks of frame pointers. Go's does not.
 pub(super) fn compare(path: &Path, says_fp: bool) -> Compared {
-    let rows = rows_of(path);
+    compare_rows(&rows_of(path), path, path, says_fp)
+}
+
+/// The rows of the code in one file with the tables in another.
+pub(super) fn compare_rows(rows: &FileRows, path: &Path, tables: &Path, says_fp: bool) -> Compared {
     let machine = ElfHeaders::read(&File::open(path).unwrap()).unwrap().machine().unwrap();
     let mut child = Command::new("readelf")
         .args(["--wide", "--debug-dump=frames-interp"])
-        .arg(path)
+        .arg(tables)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
