@@ -80,6 +80,14 @@ outcomes! {
     /// The caller's stack pointer would be below the frame's own.
     StackPointerFell = 18, "stack_pointer_fell", "the stack pointer would go backwards";
 
+    /// The unwind rows of an address had not been loaded, or not been read, when they were needed.
+    RowsNotReady = 19, "rows_not_ready", "the unwind information of a file had not been read yet";
+    /// The part of the stack that a snapshot copies was too short.
+    StackCopyEnded = 20, "stack_copy_ended", "the stack is larger than what is copied of it before a process is known";
+
+    /// The stack reaches its root, but has more frames than are kept: some in the middle are missing.
+    FramesLeftOut = 21, "frames_left_out", "the stack has more frames than are kept";
+
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";
     /// Samples that found the ring full.
@@ -96,6 +104,13 @@ outcomes! {
     TargetTableFull = 262, "target_table_full", "child processes found the table of sampled processes full";
     /// A per-CPU scratch buffer was missing; cannot happen, counted all the same.
     NoScratch = 263, "no_scratch", "ticks found no scratch buffer";
+
+    /// Samples that carried registers and the top of their stack.
+    Snapshots = 264, "snapshots", "samples carried a part of their stack";
+    /// Samples that should have, and did not: their process had sent enough for now, or the ring was filling up.
+    SnapshotRefused = 265, "snapshot_refused", "stacks could not be copied: too many at once";
+    /// Samples walked by what was published of the process that forked theirs.
+    WalkedByParent = 266, "walked_by_parent", "samples of forked processes were walked by their parent's tables";
 
     /// Bytes in the ring that are no event of this version.
     MalformedEvent = 320, "malformed_event", "ring events could not be read";
@@ -117,6 +132,14 @@ outcomes! {
     KernelNamesHidden = 328, "kernel_names_hidden", "time the kernel's names were hidden (kernel.kptr_restrict, CAP_SYSLOG)";
     /// Samples beyond the processes, threads and stacks that one capture keeps apart; they are in the totals.
     TablesFull = 329, "tables_full", "samples are summed up together: the tables of processes and stacks were full";
+    /// Snapshots that waited for unwind rows and found too many waiting.
+    SnapshotsWaiting = 330, "snapshots_waiting", "copied stacks could not wait for unwind information: too many did";
+    /// Processes whose mappings, or files whose text, found no room in the walker's tables.
+    UnwindTablesFull = 336, "unwind_tables_full", "processes or files found no room in the unwind tables (--unwind-tables-max)";
+    /// Pages of unwind rows that made room for hotter ones.
+    TextPagesUnloaded = 337, "text_pages_unloaded", "pages of unwind rows made room for hotter ones (--unwind-tables-max)";
+    /// Files with unwind information that is damaged, too large or of another machine.
+    UnwindInfoUnusable = 338, "unwind_info_unusable", "files have unwind information that cannot be used";
 }
 
 impl Outcome {
@@ -133,7 +156,11 @@ impl Outcome {
 
     /// Whether this counts something that the user asked for and did not get.
     pub const fn is_loss(self) -> bool {
-        self.number() >= 256 && !matches!(self, Self::Samples | Self::Definitions | Self::Filtered)
+        self.number() >= 256
+            && !matches!(
+                self,
+                Self::Samples | Self::Definitions | Self::Filtered | Self::Snapshots | Self::WalkedByParent
+            )
     }
 }
 

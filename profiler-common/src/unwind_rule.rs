@@ -249,6 +249,28 @@ impl Rule {
         self
     }
 
+    /// Its parts one after the other, numbers in little endian: for files that outlive the program.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let [a, b, c, d] = self.offset.to_le_bytes();
+        let ([e, f], [g, h]) = (self.fp_words.to_le_bytes(), self.other_words.to_le_bytes());
+        let [addend] = self.addend.to_le_bytes();
+        [self.kind, self.base, self.how, addend, a, b, c, d, e, f, g, h]
+    }
+
+    /// The rule of such bytes. Any bytes are a rule; which ones make sense is not asked here.
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        let [kind, base, how, addend, a, b, c, d, e, f, g, h] = bytes;
+        Self {
+            kind,
+            base,
+            how,
+            addend: i8::from_le_bytes([addend]),
+            offset: i32::from_le_bytes([a, b, c, d]),
+            fp_words: i16::from_le_bytes([e, f]),
+            other_words: i16::from_le_bytes([g, h]),
+        }
+    }
+
     /// How the CFA is found; numbers of no kind are gaps.
     #[inline(always)]
     pub const fn kind(self) -> RuleKind {
@@ -402,6 +424,14 @@ mod tests {
         let rule = Rule::register(Base::FramePointer, 16).switching_stack();
         assert!(rule.switches_stack() && !rule.is_interrupting());
         assert!(rule.interrupting().is_interrupting());
+    }
+
+    #[test]
+    fn bytes_of_a_rule_are_the_same_everywhere() {
+        let rule = Rule::memory(Base::Leaf(10), -24, -1).with_fp(Saved::AtCfa(-2)).with_bx(Saved::Leaf(5));
+        let bytes = [4, 42, 1 | 3 << 2, 255, 232, 255, 255, 255, 254, 255, 5, 0];
+        assert_eq!(rule.to_bytes(), bytes);
+        assert_eq!(Rule::from_bytes(bytes), rule);
     }
 
     #[test]

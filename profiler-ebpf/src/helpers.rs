@@ -13,7 +13,7 @@ const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
-/// A `task_struct` of the kernel; only ever read by [`read_kernel`].
+/// A `task_struct` or `mm_struct` of the kernel; only ever read by [`read_kernel`].
 #[derive(Clone, Copy)]
 pub struct Task(u64);
 
@@ -41,7 +41,13 @@ impl Task {
         value
     }
 
-    /// A member that points to another task.
+    /// Whether there is none.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A member that points to another task, or to its memory.
     #[inline(always)]
     pub fn task_at(self, offset: u32) -> Self {
         Self(self.u64_at(offset))
@@ -134,6 +140,15 @@ pub unsafe fn output(start: *const c_void, len: u64, wake: bool) -> bool {
     unsafe {
         raw::bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), start.cast_mut(), len, flags) == 0
     }
+}
+
+/// Copies user memory; whether all of it was there.
+/// SAFETY (callers): `to` must have room for `len` bytes.
+/// VERIFIER: `len` needs a bound that it can see.
+#[inline(always)]
+pub unsafe fn read_user(to: *mut c_void, len: u64, from: u64) -> bool {
+    // SAFETY: as demanded of the caller; the source is checked by the helper.
+    unsafe { raw::bpf_probe_read_user(to, len as u32, from as *const c_void) == 0 }
 }
 
 /// Bytes that wait in the ring.

@@ -1,7 +1,7 @@
 //! The kernel half: a perf tick becomes a sample in the ring, with each new stack defined once.
 //!
 //! ```text
-//!   perf event ─▶ on_tick ─▶ sample.rs ─▶ unwind.rs (registers.rs, walk.rs) ─▶ EVENTS ring
+//!   perf event ─▶ on_tick ─▶ sample.rs ─▶ unwind.rs (published.rs, walk.rs, snapshot.rs) ─▶ EVENTS ring
 //!   fork       ─▶ on_fork ─▶ lifecycle.rs ─▶ TARGETS (children of sampled processes)
 //! ```
 //!
@@ -14,8 +14,10 @@
 mod helpers;
 mod lifecycle;
 mod maps;
+mod published;
 mod registers;
 mod sample;
+mod snapshot;
 mod unwind;
 mod walk;
 

@@ -4,8 +4,9 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SamplerConfig, StackEvent, TEXT_PAGES, Target,
-    TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
+    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SNAPSHOT_BYTES_MAX, SNAPSHOT_QUOTAS,
+    SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES, Target, TaskOffsets, TextPage,
+    WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
@@ -40,8 +41,16 @@ pub static ADDRESSES: PerCpuArray<Addresses, 1> = PerCpuArray::new();
 #[btf_map]
 pub static STACK: PerCpuArray<StackScratch, 1> = PerCpuArray::new();
 
-/// Processes that the walker knows. User space writes, the tick looks up; one that is not there is walked
-/// by frame pointers.
+/// The snapshot being built; valid within one tick.
+#[btf_map]
+pub static SNAPSHOT: PerCpuArray<SnapshotScratch, 1> = PerCpuArray::new();
+
+/// What each process may still send of snapshots. The tick reads and writes; see [`SnapshotQuota`].
+#[btf_map]
+pub static QUOTAS: Array<SnapshotQuota, { SNAPSHOT_QUOTAS as usize }> = Array::new();
+
+/// Processes that the walker knows. User space writes, the tick looks up; one that is not there sends
+/// snapshots.
 #[btf_map]
 pub static PROCESSES: HashMap<u32, WalkedProcess, { WALKED_PROCESSES }> = HashMap::new();
 
@@ -85,8 +94,9 @@ pub struct Walk {
     pub last_mapping: u32,
     /// Whether the registers are still those of the interrupted frame.
     pub is_sampled_frame: u32,
-    /// The interrupted frame's registers by their DWARF numbers.
+    /// The interrupted frame's registers by their DWARF numbers, and its program counter.
     pub sampled: [u64; 32],
+    pub sampled_pc: u64,
     /// State of the stack's hash.
     pub hash: u64,
     /// Whether a frame has an address of this process only.
@@ -102,7 +112,20 @@ static CONFIG: SamplerConfig = SamplerConfig {
     flags: 0,
     excluded_tgid: 0,
     wakeup_bytes: 0,
-    task: TaskOffsets { tgid: 0, flags: 0, mm: 0, group_leader: 0, start_boottime: 0, self_exec_id: 0 },
+    task: TaskOffsets {
+        tgid: 0,
+        flags: 0,
+        mm: 0,
+        group_leader: 0,
+        start_boottime: 0,
+        self_exec_id: 0,
+        real_parent: 0,
+        thread_pointer: 0,
+        mm_start_stack: 0,
+        mm_start_brk: 0,
+        mm_start_code: 0,
+        mm_mmap_base: 0,
+    },
 };
 
 /// Addresses that the kernel's walker gives at most (default of kernel.perf_event_max_stack), rounded up.
@@ -119,6 +142,21 @@ pub struct Addresses {
 pub struct StackScratch {
     pub header: StackEvent,
     pub slots: [Frame; MAX_STACK_SLOTS],
+}
+
+/// A piece of stack that is copied at once: it ends where the smallest page does.
+pub const COPIED_PIECE: usize = 4096;
+
+/// See [`SNAPSHOT`]: what goes into the ring, and one piece more, so that an offset within the stack and a length
+/// within a piece always fit, which is all that the verifier has to see.
+#[repr(C)]
+pub struct SnapshotScratch {
+    pub header: SnapshotEvent,
+    pub stack: [u8; SNAPSHOT_BYTES_MAX + COPIED_PIECE],
+    /// Where the copy begins.
+    pub sp: u64,
+    /// Bytes that it is to have.
+    pub wanted: u64,
 }
 
 /// The configuration.

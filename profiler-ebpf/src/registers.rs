@@ -24,6 +24,7 @@ macro_rules! copy_registers {
         let regs = $regs;
         $($walk.sampled[$number] = read(&raw const (*regs).$name);)+
         $walk.pc = read(&raw const (*regs).$pc);
+        $walk.sampled_pc = $walk.pc;
         $walk.sp = read(&raw const (*regs).$sp);
         $walk.fp = read(&raw const (*regs).$fp);
         $walk.bx = read(&raw const (*regs).$bx);
@@ -86,6 +87,7 @@ macro_rules! copy_user_registers {
         }
         $walk.sampled[31] = read(&raw const (*regs).sp);
         $walk.pc = read(&raw const (*regs).pc);
+        $walk.sampled_pc = $walk.pc;
         $walk.sp = read(&raw const (*regs).sp);
         $walk.fp = read(&raw const (*regs).regs[29]);
         $walk.lr = read(&raw const (*regs).regs[30]);

@@ -4,15 +4,15 @@
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use profiler_common::abi::{
-    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, MAX_STACK_SLOTS, STACK_PROCESS_BOUND, SampleEvent,
-    SamplerConfig, StackEvent, known_stack_slot,
+    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, STACK_PROCESS_BOUND,
+    SampleEvent, SamplerConfig, StackEvent, known_stack_slot,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
 use crate::helpers::{self, Task};
 use crate::maps::{KNOWN_STACKS, STACK, StackScratch, TARGETS, config};
-use crate::unwind::{self, Walked};
+use crate::unwind::{self, UserStack, Walked};
 
 /// `PF_KTHREAD` of include/linux/sched.h, unchanged since 2.6.27.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -42,16 +42,24 @@ pub fn on_tick(ctx: &PerfEventContext) {
         user_stack: 0,
         weight: helpers::sample_period(ctx),
     };
-    sample.user_outcome = stacks(ctx, task, &config, &mut sample);
-    send(&sample, config.wakeup_bytes);
+    if let Some(user_outcome) = stacks(ctx, task, &config, &mut sample) {
+        sample.user_outcome = user_outcome;
+        send(&sample, config.wakeup_bytes);
+    }
 }
 
-/// Walks both parts, defines what is new, and notes the hashes in the sample.
+/// Walks both parts, defines what is new, and notes the hashes in the sample. Nothing if the sample has gone out as a
+/// snapshot.
 #[inline(always)]
-fn stacks(ctx: &PerfEventContext, task: Task, config: &SamplerConfig, sample: &mut SampleEvent) -> u8 {
+fn stacks(
+    ctx: &PerfEventContext,
+    task: Task,
+    config: &SamplerConfig,
+    sample: &mut SampleEvent,
+) -> Option<u8> {
     let Some(scratch) = STACK.get_ptr_mut(0) else {
         helpers::count(Outcome::NoScratch);
-        return Outcome::UserStackUnreadable.number() as u8;
+        return Some(Outcome::UserStackUnreadable.number() as u8);
     };
     // SAFETY: this CPU's slot, held by nobody else during the tick.
     let scratch = unsafe { &mut *scratch };
@@ -60,14 +68,17 @@ fn stacks(ctx: &PerfEventContext, task: Task, config: &SamplerConfig, sample: &m
         sample.kernel_stack = walked.hash;
     }
     if let Some(reason) = no_user_stack(task, config) {
-        return reason.number() as u8;
+        return Some(reason.number() as u8);
     }
-    let (walked, outcome) = unwind::user_stack(ctx, sample, scratch);
-    if let Some(walked) = walked {
-        define(&walked, STACK_PROCESS_BOUND, sample, scratch);
-        sample.user_stack = walked.hash;
+    match unwind::user_stack(ctx, task, config, sample, scratch) {
+        UserStack::Walked(walked, outcome) => {
+            define(&walked, STACK_PROCESS_BOUND, sample, scratch);
+            sample.user_stack = walked.hash;
+            Some(outcome)
+        }
+        UserStack::None(outcome) => Some(outcome),
+        UserStack::Snapshot => None,
     }
-    outcome
 }
 
 /// Why the task has no user stack, if it has none. Without BTF the walker finds out by failing.
@@ -79,7 +90,9 @@ fn no_user_stack(task: Task, config: &SamplerConfig) -> Option<Outcome> {
     if task.u32_at(config.task.flags) & PF_KTHREAD != 0 {
         return Some(Outcome::KernelThread);
     }
-    (task.u64_at(config.task.mm) == 0).then_some(Outcome::NoUserMemory)
+    let mm = task.task_at(config.task.mm);
+    // In exec the new memory has no stack yet, and the registers are still those of the old program.
+    (mm.is_null() || mm.u64_at(config.task.mm_start_stack) == 0).then_some(Outcome::NoUserMemory)
 }
 
 /// Sends the stack in the scratch buffer unless user space has it. If the ring is full the slot stays
@@ -92,19 +105,22 @@ fn define(walked: &Walked, flags: u8, sample: &SampleEvent, scratch: &mut StackS
     if unsafe { *known } == walked.hash {
         return;
     }
+    let kept = LEAF_FRAMES + ROOT_FRAMES;
+    let left_out = walked.slots.saturating_sub(kept);
+    let slots = if walked.slots < kept { walked.slots } else { kept };
     scratch.header = StackEvent {
         kind: KIND_STACK,
         flags,
-        slots: walked.slots as u16,
+        slots: slots as u16,
         exec_id: sample.exec_id,
         hash: walked.hash,
         time: sample.time,
         tgid: sample.tgid,
-        reserved: 0,
+        left_out,
         start_time: sample.start_time,
     };
     // VERIFIER: the mask bounds the length below the size of the map value.
-    let slots = (walked.slots as usize & (MAX_STACK_SLOTS - 1)) as u64;
+    let slots = (slots as usize & (MAX_STACK_SLOTS - 1)) as u64;
     let len = size_of::<StackEvent>() as u64 + slots * size_of::<Frame>() as u64;
     // SAFETY: header and slots are one repr(C) map value, and `len` is within it.
     if unsafe { helpers::output((scratch as *const StackScratch).cast::<c_void>(), len, false) } {
@@ -139,8 +155,9 @@ pub fn start_time(task: Task, config: &SamplerConfig) -> u64 {
     task.task_at(config.task.group_leader).u64_at(config.task.start_boottime)
 }
 
+/// The programs that the task has executed, 0 without BTF.
 #[inline(always)]
-fn exec_id(task: Task, config: &SamplerConfig) -> u32 {
+pub fn exec_id(task: Task, config: &SamplerConfig) -> u32 {
     if config.task.self_exec_id == 0 { 0 } else { task.u32_at(config.task.self_exec_id) }
 }
 

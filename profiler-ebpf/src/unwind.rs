@@ -1,20 +1,22 @@
-//! An interrupted stack → frames in the scratch definition, and the stack's hash. Never touches the ring.
+//! An interrupted stack → frames in the scratch definition, and the stack's hash.
 //!
-//! User stacks are walked by rows (`walk.rs`) where user space has published the process, else by the
-//! kernel's frame-pointer walker.
+//! User stacks are walked by rows (`walk.rs`) where user space has published the process (`published.rs`). Others are
+//! sent in part (`snapshot.rs`) for user space to unwind; only if there are too many of them at once, or rows are not
+//! wanted, the kernel's frame-pointer walker takes them.
 
 use core::ffi::c_void;
+use core::ptr::read_volatile as read;
 
 use aya_ebpf::helpers::generated as raw;
 use aya_ebpf::programs::PerfEventContext;
-use profiler_common::abi::{SampleEvent, WALK_BY_ROWS};
+use profiler_common::abi::{SampleEvent, SamplerConfig, WALK_BY_ROWS};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 use profiler_common::stack_hash::StackHasher;
 
-use crate::helpers::{self, Walker};
-use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, PROCESSES, StackScratch, WALK, Walk, config};
-use crate::walk;
+use crate::helpers::{self, Task, Walker};
+use crate::maps::{ADDRESS_SLOTS, ADDRESSES, Addresses, StackScratch, WALK, Walk};
+use crate::{published, registers, snapshot, walk};
 
 /// Frames found and the identity they have together.
 pub struct Walked {
@@ -36,48 +38,84 @@ pub fn kernel_stack(ctx: &PerfEventContext, scratch: &mut StackScratch) -> Optio
     to_frames(addresses, found as u32, KERNEL, StackHasher::shared(), scratch)
 }
 
-/// The user part, and how its walk ended: by rows if user space has published the process, else by frame
-/// pointers.
+/// What became of the user part.
+pub enum UserStack {
+    /// Frames are in the scratch; how their walk ended.
+    Walked(Walked, u8),
+    /// There are no frames, for this reason.
+    None(u8),
+    /// The whole sample has gone out, with a part of its stack.
+    Snapshot,
+}
+
+/// The user part: by rows if user space has published the process and its code, else a snapshot for user space to
+/// unwind; by frame pointers where neither can be.
 #[inline(always)]
 pub fn user_stack(
     ctx: &PerfEventContext,
+    task: Task,
+    config: &SamplerConfig,
     sample: &SampleEvent,
     scratch: &mut StackScratch,
-) -> (Option<Walked>, u8) {
-    if let Some(walk) = published(sample) {
-        walk::walk_user_stack(ctx, walk, scratch);
-        let walked = Walked { slots: walk.slots, hash: walk::hash(walk, sample) };
-        return (Some(walked), walk.outcome as u8);
+) -> UserStack {
+    if config.flags & WALK_BY_ROWS != 0
+        && let Some(walk) = WALK.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's slot. A perf event does not interrupt itself, so no one else holds it.
+        let walk = unsafe { &mut *walk };
+        registers::load(ctx, walk);
+        if walk.pc == 0 && walk.sp == 0 {
+            // The kernel's own workers in a process: they borrow its memory and have no stack there.
+            return UserStack::None(Outcome::KernelThread.number() as u8);
+        }
+        walk.slots = 0;
+        walk.outcome = Outcome::RowsNotReady as u32;
+        published::find(walk, task, config, sample);
+        // VERIFIER: what happened is read back from the map, so that all ways lead on as one.
+        // SAFETY: plain fields.
+        if unsafe { read(&raw const walk.mappings) } != 0 {
+            walk::walk_user_stack(walk, scratch);
+        }
+        // SAFETY: as above.
+        if !is_for_user_space(unsafe { read(&raw const walk.outcome) }) {
+            return walked_by_rows(walk, sample);
+        }
+        if snapshot::send(walk, task, config, sample) {
+            return UserStack::Snapshot;
+        }
+        // SAFETY: as above.
+        if unsafe { read(&raw const walk.slots) } != 0 {
+            return walked_by_rows(walk, sample);
+        }
     }
-    let Some(addresses) = scratch_addresses() else {
-        return (None, Outcome::UserStackUnreadable.number() as u8);
-    };
+    by_frame_pointers(ctx, sample, scratch)
+}
+
+/// Whether user space may know better: it has every mapping and can read every file.
+#[inline(always)]
+fn is_for_user_space(outcome: u32) -> bool {
+    outcome == Outcome::RowsNotReady as u32 || outcome == Outcome::NoMapping as u32
+}
+
+#[inline(always)]
+fn walked_by_rows(walk: &Walk, sample: &SampleEvent) -> UserStack {
+    UserStack::Walked(Walked { slots: walk.slots, hash: walk::hash(walk, sample) }, walk.outcome as u8)
+}
+
+#[inline(always)]
+fn by_frame_pointers(ctx: &PerfEventContext, sample: &SampleEvent, scratch: &mut StackScratch) -> UserStack {
+    let unreadable = UserStack::None(Outcome::UserStackUnreadable.number() as u8);
+    let Some(addresses) = scratch_addresses() else { return unreadable };
     let found = helpers::walk_stack(ctx, Walker::UserFramePointers, addresses);
     if found <= 0 {
-        return (None, Outcome::UserStackUnreadable.number() as u8);
+        return unreadable;
     }
     let outcome = if found >= FRAME_LIMIT { Outcome::FrameLimit } else { Outcome::FramePointerChainEnd };
     let process = StackHasher::of_process(sample.tgid, sample.start_time, sample.exec_id);
-    (to_frames(addresses, found as u32, UNBACKED, process, scratch), outcome.number() as u8)
-}
-
-/// The walk, with the sampled process's mappings, if they are those of the program that it runs now.
-#[inline(always)]
-fn published(sample: &SampleEvent) -> Option<&'static mut Walk> {
-    if config().flags & WALK_BY_ROWS == 0 {
-        return None;
+    match to_frames(addresses, found as u32, UNBACKED, process, scratch) {
+        Some(walked) => UserStack::Walked(walked, outcome.number() as u8),
+        None => unreadable,
     }
-    // SAFETY: copied at once. A concurrent replacement may give another process's entry, whose start differs.
-    let process = unsafe { *PROCESSES.get(sample.tgid)? };
-    if process.start_time != sample.start_time || process.exec_id != sample.exec_id {
-        return None;
-    }
-    let walk = WALK.get_ptr_mut(0)?;
-    // SAFETY: this CPU's slot. A perf event does not interrupt itself, so no one else holds it.
-    let walk = unsafe { &mut *walk };
-    walk.first_mapping = process.first_mapping;
-    walk.mappings = process.mappings;
-    Some(walk)
 }
 
 /// kernel.perf_event_max_stack: a stack of this length was cut, or is exactly this long.
@@ -114,7 +152,7 @@ fn to_frames(
     scratch: &mut StackScratch,
 ) -> Option<Walked> {
     let walk = WALK.get_ptr_mut(0)?;
-    // SAFETY: this CPU's slot; see published.
+    // SAFETY: this CPU's slot; see user_stack.
     let walk = unsafe { &mut *walk };
     walk.slots = 0;
     walk.is_bound = kind;

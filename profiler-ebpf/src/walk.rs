@@ -6,8 +6,10 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
-use aya_ebpf::programs::PerfEventContext;
-use profiler_common::abi::{BLOCK_ROWS, HAS_ROWS, IS_MEMORY, MAX_STACK_SLOTS, SampleEvent, WalkedMapping};
+use profiler_common::abi::{
+    BLOCK_ROWS, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, SampleEvent, WalkedMapping,
+    stack_slot,
+};
 use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -19,12 +21,11 @@ use profiler_common::unwind_step::ARM64_ADDRESS_MASK;
 use profiler_common::unwind_step::{Arch, Regs, StepOutcome, step};
 
 use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
-use crate::registers;
 
 /// Where a frame's tag says that it is bound to its process.
 const PROCESS_BOUND_SHIFT: u32 = 57;
-/// Frames walked at most.
-const FRAMES_MAX: u32 = 1000;
+/// Frames walked at most: some 70 µs.
+const FRAMES_MAX: u32 = 2048;
 
 #[cfg(bpf_target_arch = "x86_64")]
 const ARCH: Arch = Arch::X86_64;
@@ -38,10 +39,9 @@ struct Cursor {
     scratch: *mut StackScratch,
 }
 
-/// Walks from the interrupted frame to the root. The frames are in `scratch`, their number and the outcome in `walk`.
+/// Walks from the interrupted frame, whose registers and mappings are in `walk`, to the root. The frames are in `scratch`, their number and the outcome in `walk`.
 #[inline(always)]
-pub fn walk_user_stack(ctx: &PerfEventContext, walk: &mut Walk, scratch: &mut StackScratch) {
-    registers::load(ctx, walk);
+pub fn walk_user_stack(walk: &mut Walk, scratch: &mut StackScratch) {
     walk.is_return = 0;
     walk.slots = 0;
     walk.is_sampled_frame = 1;
@@ -75,28 +75,36 @@ fn frame(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
     let is_return = walk.is_return != 0;
     let pc = CodeAddr::new(RuntimeAddr(walk.pc), is_return);
     let at = pc.lookup().0;
-    let mapping = find_mapping(walk, at);
-    let Some(mapping) = mapping else {
-        if is_return {
-            return Some(Outcome::NoMapping);
+    let Some(mapping) = find_mapping(walk, at) else {
+        // Where the CPU was is a frame whatever lies there; what a walk came to may be no code at all.
+        if !is_return {
+            emit(walk, Frame::unbacked(walk.pc, false), scratch);
         }
-        return apply(walk, Rule::GAP, Frame::unbacked(walk.pc, false), scratch);
+        return Some(Outcome::NoMapping);
     };
-    let rule = find_rule(walk, mapping, at);
     let frame = if mapping.flags & IS_MEMORY != 0 {
         Frame::unbacked(walk.pc, is_return)
     } else {
         Frame::native(mapping.file, walk.pc.wrapping_sub(mapping.file_bias), is_return)
     };
-    apply(walk, rule, frame, scratch)
+    emit(walk, frame, scratch);
+    match find_rule(walk, mapping, at) {
+        Some(rule) => advance(walk, rule),
+        None => Some(Outcome::RowsNotReady),
+    }
 }
 
 #[inline(always)]
-fn apply(walk: &mut Walk, rule: Rule, frame: Frame, scratch: &mut StackScratch) -> Option<Outcome> {
-    scratch.slots[walk.slots as usize & (MAX_STACK_SLOTS - 1)] = frame;
+fn emit(walk: &mut Walk, frame: Frame, scratch: &mut StackScratch) {
+    scratch.slots[stack_slot(walk.slots) as usize & (MAX_STACK_SLOTS - 1)] = frame;
     walk.slots += 1;
     walk.hash = StackHasher::resumed(walk.hash).frame(frame).state();
     walk.is_bound |= (frame.tag() >> PROCESS_BOUND_SHIFT) as u32 & 1;
+}
+
+/// Goes to the caller. Gives the outcome when there is none.
+#[inline(always)]
+fn advance(walk: &mut Walk, rule: Rule) -> Option<Outcome> {
     let pc = CodeAddr::new(RuntimeAddr(walk.pc), walk.is_return != 0);
     let regs = Regs { pc, sp: walk.sp, fp: walk.fp, lr: walk.lr, bx: walk.bx };
     let sampled = &walk.sampled;
@@ -118,6 +126,7 @@ fn apply(walk: &mut Walk, rule: Rule, frame: Frame, scratch: &mut StackScratch) 
             walk.is_sampled_frame = 0;
             None
         }
+        StepOutcome::Root if walk.slots > LEAF_FRAMES + ROOT_FRAMES => Some(Outcome::FramesLeftOut),
         StepOutcome::Root => Some(Outcome::RootReached),
         StepOutcome::Stop(outcome) => Some(outcome),
     }
@@ -168,31 +177,28 @@ fn find_mapping(walk: &mut Walk, at: u64) -> Option<&'static WalkedMapping> {
     Some(mapping)
 }
 
+/// The rule in force at an address; `None` if its page is not loaded.
 #[inline(always)]
-fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Rule {
+fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Option<Rule> {
     if mapping.flags & HAS_ROWS == 0 {
-        return Rule::GAP;
+        return Some(Rule::GAP);
     }
     let vaddr = at.wrapping_sub(mapping.vaddr_bias);
-    let page = mapping.page_bias.wrapping_add((vaddr >> 16) as u32);
-    let Some(page) = PAGES.get_ptr_mut(page) else { return Rule::GAP };
+    let page = PAGES.get_ptr_mut(mapping.page_bias.wrapping_add((vaddr >> 16) as u32))?;
     // SAFETY: a valid slot; the count of touches may lose some, which is only a measure of heat.
     let page = unsafe { &mut *page };
     page.touched = page.touched.wrapping_add(1);
     if page.rows == 0 {
-        return Rule::GAP;
+        return None;
     }
-    let Some(block) = ROWS.get_value(page.block, &0) else { return Rule::GAP };
+    let block = ROWS.get_value(page.block, &0)?;
     let first = page.first_row as usize;
     // SAFETY: as in find_mapping.
     let zero = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) };
     let row_at =
         |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
-    let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Rule::GAP };
-    match RULES.get(row.rule as u32) {
-        Some(rule) => *rule,
-        None => Rule::GAP,
-    }
+    let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Some(Rule::GAP) };
+    RULES.get(row.rule as u32).copied()
 }
 
 /// The identity of the stack just walked.

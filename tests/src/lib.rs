@@ -9,6 +9,7 @@
 //! Used by the tests in `suite/` only. Never links the product: a reader here shares no code with the writer it checks.
 //! Everything that is waited for is a condition with a deadline; everything that is started is ended on drop.
 
+mod answer;
 mod capture;
 mod census;
 mod child;
@@ -18,8 +19,10 @@ mod machine;
 mod places;
 mod pprof;
 mod stacks;
+mod twin;
 mod workload;
 
+pub use answer::{Answer, Verdict};
 pub use capture::{Capture, Captured, RunningCapture};
 pub use census::{
     BpfCensus, BpfKind, cpu_ticks_of_kernel_threads, descendants, process_group_becomes_empty,
@@ -31,6 +34,7 @@ pub use machine::{Machine, skip, tool};
 pub use places::build_folder;
 pub use pprof::{FrameView, Pprof, PprofSample};
 pub use stacks::{Stack, Stacks, ensure_near};
+pub use twin::TwinNames;
 pub use workload::{RunningWorkload, Workload};
 
 pub use rustix::process::Signal;

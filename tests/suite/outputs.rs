@@ -42,6 +42,33 @@ fn every_ending_is_its_format() -> Result<()> {
     Ok(())
 }
 
+/// Walked along frame pointers that it does not have, so no stack reaches its root.
+#[test]
+fn stacks_that_break_off_are_counted_in_words_and_marked_in_every_format() -> Result<()> {
+    let machine = machine_or_skip!();
+    let program = "c_no_frame_pointers";
+    let burn = Workload::build(program)?.args(["400"]);
+    let names = ["a.pb.gz", "b.folded", "c.svg", "d.json", "e.speedscope.json"];
+    let capture = Capture::record(&machine)?.args(["-F", "499", "--unwind", "frame-pointers"]).command(&burn);
+    let capture = names.iter().fold(capture, |capture, name| capture.output(name));
+    let captured = capture.run()?.expect_code(0)?;
+    let summary = captured.lines_with("of the user stacks reach their root").concat();
+    ensure!(!summary.is_empty(), "no share");
+    let worst = captured.lines_with(&format!("{program}: ")).concat();
+    ensure!(worst.contains("the chain of frame pointers ended ("), "no reason and file: {worst}");
+    let comments = captured.pprof("a.pb.gz")?.comments;
+    for line in [&summary, &worst] {
+        ensure!(comments.contains(line), "not in the comments: {line}\n{comments:#?}");
+    }
+    let note = "[incomplete: the chain of frame pointers ended]";
+    captured.folded("b.folded")?.of(program).ensure_share_at_least(&[note, "*"], 0.9)?;
+    captured.pprof("a.pb.gz")?.stacks().of(program).ensure_share_at_least(&[note, "*"], 0.9)?;
+    for name in ["c.svg", "d.json", "e.speedscope.json"] {
+        ensure!(captured.text(name)?.contains(note), "{name} does not show it");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_format_overrides_the_ending() -> Result<()> {
     let machine = machine_or_skip!();

@@ -17,7 +17,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 12] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -30,6 +30,10 @@ const NEEDS: [Need; 8] = [
     },
     Need { package: "nodejs", program: Some("node"), why: "a JIT with a perf map" },
     Need { package: "python3", program: Some("python3"), why: "an interpreter without frame pointers" },
+    Need { package: "perl", program: Some("perl"), why: "another interpreter" },
+    Need { package: "ruby", program: Some("ruby"), why: "another interpreter" },
+    Need { package: "php-cli", program: Some("php"), why: "another interpreter, a static one" },
+    Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
 ];
 
 /// Installs what is missing, or says why it cannot.

@@ -91,6 +91,12 @@ fn everything_on() -> SamplerConfig {
             group_leader: 32,
             start_boottime: 40,
             self_exec_id: 48,
+            real_parent: 56,
+            thread_pointer: 64,
+            mm_start_stack: 72,
+            mm_start_brk: 80,
+            mm_start_code: 88,
+            mm_mmap_base: 96,
         },
     }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use profiler_common::outcome::Outcome;
 
-use super::completeness::{Completeness, is_entry_point};
+use super::completeness::{BrokenOff, Completeness, EndedIn, Ending, is_entry_point};
 use super::locations::{Locations, marker_text};
-use super::profile::{Process, Profile, Sample, SampledEvent, Space, Thread, TimedSample};
-use super::window::{StackKey, Window};
+use super::profile::{Process, Profile, Sample, SampledEvent, Thread, TimedSample};
+use super::window::{PartId, StackKey, Window};
 use crate::host::{Clock, MonotonicNanos};
-use crate::process::Place;
+use crate::process::files::FileTable;
+use crate::process::scan::file_name;
 use crate::process::table::ProcessTable;
+use crate::process::{FileId, Place};
 use crate::symbolize::NamedAddress;
 
 /// When and how was sampled.
@@ -48,8 +50,16 @@ pub fn build(
     let mut locations = Locations::new(processes.files());
     let location_ids: Vec<u32> =
         window.places().iter().map(|&place| locations.add(place, names.get(&place))).collect();
-    let mut stacks =
-        Stacks { window, location_ids: &location_ids, locations, ids: HashMap::new(), stacks: Vec::new() };
+    let mut stacks = Stacks {
+        window,
+        files: processes.files(),
+        location_ids: &location_ids,
+        locations,
+        ids: HashMap::new(),
+        stacks: Vec::new(),
+        endings: Vec::new(),
+        file_names: HashMap::new(),
+    };
 
     let threads: Vec<Thread> = processes
         .sampled_threads()
@@ -60,12 +70,12 @@ pub fn build(
     let mut completeness = Completeness::default();
     let mut samples: Vec<Sample> = Vec::new();
     for (thread, key, tally) in window.tallies() {
-        let (stack, reason) = stacks.add(key);
+        let stack = stacks.add(key);
         samples.push(Sample { thread: thread.0, stack, count: tally.count, weight: tally.weight });
         let process =
             threads.get(thread.0 as usize).and_then(|thread| profile_processes.get(thread.process as usize));
-        if let Some(process) = process {
-            completeness.add(&process.executable_name, reason, tally.count);
+        if let (Some(process), Some(ending)) = (process, stacks.endings.get(stack as usize)) {
+            completeness.add(&process.executable_name, ending, tally.count);
         }
     }
     samples.sort_by_key(|sample| (std::cmp::Reverse(sample.weight), sample.thread, sample.stack));
@@ -73,7 +83,7 @@ pub fn build(
         let timed = |stacks: &mut Stacks<'_>, entry: &super::window::TimelineEntry| TimedSample {
             at_nanos: clock.wall(entry.at).0,
             thread: entry.thread.0,
-            stack: stacks.add(entry.stack).0,
+            stack: stacks.add(entry.stack),
             weight: entry.weight,
         };
         entries.iter().map(|entry| timed(&mut stacks, entry)).collect()
@@ -114,15 +124,19 @@ const ENTRY_DEPTH: usize = 3;
 /// Whole stacks out of parts, each once.
 struct Stacks<'a> {
     window: &'a Window,
+    files: &'a FileTable,
     location_ids: &'a [u32],
     locations: Locations<'a>,
-    ids: HashMap<StackKey, (u32, Option<Outcome>)>,
+    ids: HashMap<StackKey, u32>,
     stacks: Vec<Vec<u32>>,
+    /// How each of them ends.
+    endings: Vec<Ending>,
+    file_names: HashMap<FileId, Arc<str>>,
 }
 
 impl Stacks<'_> {
-    /// The index of a stack, and why it is not complete if it is not.
-    fn add(&mut self, key: StackKey) -> (u32, Option<Outcome>) {
+    /// The index of a stack.
+    fn add(&mut self, key: StackKey) -> u32 {
         if let Some(&known) = self.ids.get(&key) {
             return known;
         }
@@ -135,9 +149,15 @@ impl Stacks<'_> {
         if key.outcome == Outcome::FramePointerChainEnd {
             self.cut_behind_entry_point(&mut stack);
         }
-        let reason = self.why_incomplete(key, &stack);
-        if let Some(reason) = reason
-            && !self.ends_in_marker(&stack)
+        let ending = self.ending(key, &stack);
+        let note = match &ending {
+            Ending::BrokenOff(broken) => Some(broken.reason),
+            // A kernel thread's own stack is all there is.
+            Ending::NoUserStack(why) => (*why != Outcome::KernelThread).then_some(*why),
+            Ending::Root => None,
+        };
+        if let Some(reason) = note
+            && self.marker_at_end(key).is_none()
         {
             stack.push(self.locations.marker(marker_text(reason)));
         }
@@ -147,22 +167,53 @@ impl Stacks<'_> {
         }
         let id = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
         self.stacks.push(stack);
-        self.ids.insert(key, (id, reason));
-        (id, reason)
+        self.endings.push(ending);
+        self.ids.insert(key, id);
+        id
     }
 
-    fn why_incomplete(&self, key: StackKey, stack: &[u32]) -> Option<Outcome> {
-        if self.ends_in_marker(stack) {
-            return Some(Outcome::DefinitionMissing);
+    fn ending(&mut self, key: StackKey, stack: &[u32]) -> Ending {
+        if let Some(reason) = self.marker_at_end(key) {
+            return Ending::BrokenOff(BrokenOff { reason, at: None });
         }
-        if key.outcome.is_complete() {
-            return None;
+        let Some(user) = key.user else {
+            return match key.outcome {
+                why @ (Outcome::KernelThread | Outcome::NoUserMemory) => Ending::NoUserStack(why),
+                reason => Ending::BrokenOff(BrokenOff { reason, at: None }),
+            };
+        };
+        let reaches_root = || stack.last().is_some_and(|&id| self.is_entry_point(id));
+        // Frames that were left out are missed in the middle, where a marker says so.
+        if key.outcome.is_complete() || key.outcome == Outcome::FramesLeftOut || reaches_root() {
+            return Ending::Root;
         }
-        if key.user.is_none() {
-            return Some(key.outcome);
+        Ending::BrokenOff(BrokenOff { reason: key.outcome, at: self.code_at_end(user) })
+    }
+
+    /// The note that stands in the place of a stack's outermost part, if one does.
+    fn marker_at_end(&self, key: StackKey) -> Option<Outcome> {
+        match self.outermost(key.user.or(key.kernel)?)? {
+            Place::Marker(reason) => Some(reason),
+            _ => None,
         }
-        let reaches_root = stack.last().is_some_and(|&id| self.is_entry_point(id));
-        (!reaches_root).then_some(key.outcome)
+    }
+
+    fn code_at_end(&mut self, part: PartId) -> Option<EndedIn> {
+        match self.outermost(part)? {
+            Place::File(file, _) => {
+                let found = self.files.get(file);
+                let name = || found.map_or_else(|| "".into(), |file| file_name(file.path.as_os_str()));
+                Some(EndedIn::File(Arc::clone(self.file_names.entry(file).or_insert_with(name))))
+            }
+            Place::Vdso(_) => Some(EndedIn::File("[vdso]".into())),
+            Place::Process(..) | Place::Foreign(..) => Some(EndedIn::MadeAtRunTime),
+            Place::Kernel(_) | Place::Marker(_) => None,
+        }
+    }
+
+    fn outermost(&self, part: PartId) -> Option<Place> {
+        let place = self.window.part(part).last()?;
+        self.window.places().get(place.0 as usize).copied()
     }
 
     /// Removes what a walk without frame pointers made up behind the function that the thread began in.
@@ -177,11 +228,6 @@ impl Stacks<'_> {
             self.locations.locations.get(location as usize).and_then(|location| location.lines.last());
         let function = physical.and_then(|line| self.locations.functions.get(line.function as usize));
         function.is_some_and(|function| is_entry_point(&function.system_name))
-    }
-
-    fn ends_in_marker(&self, stack: &[u32]) -> bool {
-        let outermost = stack.last().and_then(|&id| self.locations.locations.get(id as usize));
-        outermost.is_some_and(|location| location.space == Space::Marker)
     }
 }
 

@@ -1,8 +1,10 @@
-//! How many stacks reach their root, overall and by process.
+//! How each stack ends → how many reach their root, overall and by executable, and where and why the others end.
+//! What would mend those is said by `mend.rs`.
 //!
 //! The kernel's frame-pointer walker cannot tell a root from a broken chain. Names can: a stack is
 //! complete if its outermost function is one that threads begin in.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,34 +45,81 @@ pub fn is_entry_point(system_name: &str) -> bool {
     ENTRY_POINTS.contains(&system_name)
 }
 
-/// Samples of one process, or of all.
+/// The code in which a walk ended: that of its outermost frame.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndedIn {
+    /// A file, by its name without its folder.
+    File(Arc<str>),
+    /// Memory of the process that no ELF file backs: what a JIT compiler made.
+    MadeAtRunTime,
+}
+
+/// Why a walk did not reach the root, and in which code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BrokenOff {
+    /// Why.
+    pub reason: Outcome,
+    /// Where, if there is a frame at all.
+    pub at: Option<EndedIn>,
+}
+
+/// How a stack ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With its root.
+    Root,
+    /// It has no user part, and why: a kernel thread, or a process that is exiting or in exec.
+    NoUserStack(Outcome),
+    /// Somewhere before.
+    BrokenOff(BrokenOff),
+}
+
+/// Samples of one executable, or of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Samples in all.
-    pub samples: u64,
     /// Those whose stack reaches its root.
     pub complete: u64,
-    /// The others, by the reason why their walk ended.
-    pub incomplete: BTreeMap<Outcome, u64>,
+    /// Those whose stack does not, by why and where.
+    pub broken_off: BTreeMap<BrokenOff, u64>,
+    /// Those that have no user part, by why. They are in no share.
+    pub without_user_stack: BTreeMap<Outcome, u64>,
 }
 
 impl Share {
-    fn add(&mut self, reason: Option<Outcome>, count: u64) {
-        self.samples += count;
-        match reason {
-            None => self.complete += count,
-            Some(reason) => *self.incomplete.entry(reason).or_default() += count,
+    fn add(&mut self, ending: &Ending, count: u64) {
+        match ending {
+            Ending::Root => self.complete += count,
+            Ending::NoUserStack(why) => *self.without_user_stack.entry(*why).or_default() += count,
+            Ending::BrokenOff(broken) => match self.broken_off.get_mut(broken) {
+                Some(known) => *known += count,
+                None => _ = self.broken_off.insert(broken.clone(), count),
+            },
         }
     }
 
-    /// Complete stacks of all, 0 to 1; 1 when there are none.
-    pub fn complete_share(&self) -> f64 {
-        if self.samples == 0 { 1.0 } else { self.complete as f64 / self.samples as f64 }
+    /// Samples whose stack does not reach its root.
+    pub fn incomplete(&self) -> u64 {
+        self.broken_off.values().sum()
     }
 
-    /// The most frequent reason of the others.
-    pub fn main_reason(&self) -> Option<Outcome> {
-        self.incomplete.iter().max_by_key(|&(_, count)| count).map(|(&reason, _)| reason)
+    /// Samples that have a user stack.
+    pub fn with_user_stack(&self) -> u64 {
+        self.complete + self.incomplete()
+    }
+
+    /// Complete stacks in a thousand of those that there are, rounded down, so that 1,000 means all; that too
+    /// when there are none.
+    pub fn complete_permille(&self) -> u64 {
+        let thousandfold = u128::from(self.complete) * 1_000;
+        let permille = thousandfold.checked_div(u128::from(self.with_user_stack())).unwrap_or(1_000);
+        u64::try_from(permille).unwrap_or(1_000)
+    }
+
+    /// Why and where the others end, most frequent first.
+    pub fn ends(&self) -> Vec<(&BrokenOff, u64)> {
+        let mut ends: Vec<_> = self.broken_off.iter().map(|(end, &count)| (end, count)).collect();
+        ends.sort_by_key(|&(_, count)| Reverse(count));
+        ends
     }
 }
 
@@ -84,18 +133,17 @@ pub struct Completeness {
 }
 
 impl Completeness {
-    /// Counts samples: complete if there is no reason against.
-    pub fn add(&mut self, executable: &Arc<str>, reason: Option<Outcome>, count: u64) {
-        self.overall.add(reason, count);
-        self.by_executable.entry(Arc::clone(executable)).or_default().add(reason, count);
+    /// Counts samples of a stack.
+    pub fn add(&mut self, executable: &Arc<str>, ending: &Ending, count: u64) {
+        self.overall.add(ending, count);
+        self.by_executable.entry(Arc::clone(executable)).or_default().add(ending, count);
     }
 
     /// Executables with the most incomplete samples first; those without any left out.
     pub fn worst(&self) -> Vec<(&Arc<str>, &Share)> {
-        let incomplete = |share: &Share| share.samples - share.complete;
         let mut worst: Vec<_> =
-            self.by_executable.iter().filter(|(_, share)| incomplete(share) > 0).collect();
-        worst.sort_by_key(|(_, share)| std::cmp::Reverse(incomplete(share)));
+            self.by_executable.iter().filter(|(_, share)| share.incomplete() > 0).collect();
+        worst.sort_by_key(|(_, share)| Reverse(share.incomplete()));
         worst
     }
 }
@@ -104,17 +152,46 @@ impl Completeness {
 mod tests {
     use super::*;
 
+    fn broken(reason: Outcome, file: &str) -> Ending {
+        Ending::BrokenOff(BrokenOff { reason, at: Some(EndedIn::File(file.into())) })
+    }
+
     #[test]
-    fn the_worst_come_first_with_their_reason() {
+    fn the_worst_come_first_with_their_reason_and_file() {
         let mut completeness = Completeness::default();
         let (bash, python): (Arc<str>, Arc<str>) = ("bash".into(), "python3".into());
-        completeness.add(&bash, None, 90);
-        completeness.add(&bash, Some(Outcome::NoUserMemory), 2);
-        completeness.add(&python, Some(Outcome::FramePointerChainEnd), 7);
-        completeness.add(&python, Some(Outcome::FrameLimit), 1);
+        completeness.add(&bash, &Ending::Root, 90);
+        completeness.add(&bash, &broken(Outcome::FrameLimit, "bash"), 2);
+        completeness.add(&python, &broken(Outcome::NoUnwindRow, "a.so"), 3);
+        completeness.add(&python, &broken(Outcome::NoUnwindRow, "b.so"), 4);
+        completeness.add(&python, &broken(Outcome::FrameLimit, "a.so"), 1);
         let worst = completeness.worst();
-        assert_eq!(worst[0].0, &python);
-        assert_eq!(worst[0].1.main_reason(), Some(Outcome::FramePointerChainEnd));
-        assert_eq!(completeness.overall.complete_share(), 0.9);
+        assert_eq!(worst.iter().map(|(name, _)| &***name).collect::<Vec<_>>(), ["python3", "bash"]);
+        let (main, count) = worst[0].1.ends()[0];
+        assert_eq!((main.reason, count), (Outcome::NoUnwindRow, 4));
+        assert_eq!(main.at, Some(EndedIn::File("b.so".into())));
+        assert_eq!(completeness.overall.complete_permille(), 900);
+    }
+
+    #[test]
+    fn samples_without_a_user_stack_are_in_no_share() {
+        let mut completeness = Completeness::default();
+        let name: Arc<str> = "sh".into();
+        assert_eq!(completeness.overall.complete_permille(), 1_000);
+        completeness.add(&name, &Ending::Root, 1);
+        completeness.add(&name, &broken(Outcome::FrameLimit, "sh"), 1);
+        completeness.add(&name, &Ending::NoUserStack(Outcome::NoUserMemory), 98);
+        let share = &completeness.overall;
+        assert_eq!((share.complete_permille(), share.with_user_stack()), (500, 2));
+        assert_eq!(share.without_user_stack[&Outcome::NoUserMemory], 98);
+    }
+
+    #[test]
+    fn all_but_one_is_not_all() {
+        let mut completeness = Completeness::default();
+        let name: Arc<str> = "sh".into();
+        completeness.add(&name, &Ending::Root, 99_999);
+        completeness.add(&name, &broken(Outcome::FrameLimit, "sh"), 1);
+        assert_eq!(completeness.overall.complete_permille(), 999);
     }
 }

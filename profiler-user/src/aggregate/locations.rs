@@ -167,7 +167,11 @@ impl<'a> Locations<'a> {
 
 /// How a walk's end is shown in a stack.
 pub(super) fn marker_text(reason: Outcome) -> Arc<str> {
-    format!("[incomplete: {}]", reason.words()).into()
+    match reason {
+        Outcome::NoUserMemory => "[exiting or in exec]".into(), // nothing is missing
+        Outcome::FramesLeftOut => "[frames left out]".into(),   // and the root is there
+        other => format!("[incomplete: {}]", other.words()).into(),
+    }
 }
 
 fn push<T>(table: &mut Vec<T>, value: T) -> u32 {

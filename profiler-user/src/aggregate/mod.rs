@@ -5,11 +5,13 @@
 //!   sample ─ window.rs ─▶ (thread, kernel part, user part) → count, weight
 //!                │
 //!   names ───────┴─ build.rs ─▶ locations.rs ─▶ Profile (profile.rs) + Completeness (completeness.rs)
+//!                                                               mend.rs: what would make stacks whole
 //! ```
 
 mod build;
 pub mod completeness;
 mod locations;
+pub mod mend;
 pub mod profile;
 pub mod window;
 

@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use profiler_common::address::{CodeAddr, RuntimeAddr};
+use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
 use crate::collect::loss::Counts;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, StackHash};
 use crate::host::MonotonicNanos;
+use crate::process::mappings::Mappings;
 use crate::process::table::{ProcessTable, SampleOwner};
 use crate::process::{Place, ThreadId};
 
@@ -58,6 +61,17 @@ pub struct TimelineEntry {
     pub weight: u64,
 }
 
+/// A user part that user space has walked.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkedPart<'a> {
+    /// Leaf first, by addresses in the process.
+    pub frames: &'a [Frame],
+    /// How the walk ended.
+    pub outcome: Outcome,
+    /// What was mapped in the process then, every file opened.
+    pub mappings: &'a Mappings,
+}
+
 /// Most samples on a time line: 128 CPUs at 99 Hz for 20 minutes, 0.7 GB. Those beyond are counted.
 const TIMELINE_MAX: usize = 16 << 20;
 /// Most places and parts of stacks in a window: some 300 MB at worst, far beyond any host's real stacks.
@@ -92,15 +106,15 @@ impl Window {
         }
     }
 
-    /// Takes a sample and tells whose it is. Calls `ask_again` for each part of its stack whose definition is missing.
+    /// Takes a sample whose stack the kernel half walked. Calls `ask_again` for each part whose definition is missing.
     pub fn take(
         &mut self,
         sample: &RawSample,
+        owner: SampleOwner,
         stacks: &mut DefinedStacks,
         processes: &mut ProcessTable,
         mut ask_again: impl FnMut(StackHash),
-    ) -> SampleOwner {
-        let owner = processes.owner(sample);
+    ) {
         let mut is_whole = true;
         let mut part = |hash: StackHash, generation: u64| {
             self.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
@@ -113,24 +127,74 @@ impl Window {
         let kernel = sample.kernel_stack.map(|hash| part(hash, 0));
         let user = sample.user_stack.map(|hash| part(hash, owner.mappings_generation));
         self.counts.add(Outcome::SampleWithoutDefinition, u64::from(!is_whole));
-        let stack = StackKey { kernel, user, outcome: sample.user_outcome };
+        self.count(sample, owner, StackKey { kernel, user, outcome: sample.user_outcome });
+    }
+
+    /// Takes a sample whose user part was walked here, by the mappings that its process had then.
+    pub fn take_walked(
+        &mut self,
+        sample: &RawSample,
+        owner: SampleOwner,
+        walked: WalkedPart<'_>,
+        stacks: &mut DefinedStacks,
+        processes: &mut ProcessTable,
+        mut ask_again: impl FnMut(StackHash),
+    ) {
+        let kernel = sample.kernel_stack.map(|hash| {
+            self.part_of(hash, 0, sample, owner, stacks, processes).unwrap_or_else(|| {
+                ask_again(hash);
+                self.counts.add(Outcome::SampleWithoutDefinition, 1);
+                self.marker(Outcome::DefinitionMissing)
+            })
+        });
+        let user = (!walked.frames.is_empty()).then(|| self.walked_part(sample, owner, walked, processes));
+        self.count(sample, owner, StackKey { kernel, user, outcome: walked.outcome });
+    }
+
+    fn walked_part(
+        &mut self,
+        sample: &RawSample,
+        owner: SampleOwner,
+        walked: WalkedPart<'_>,
+        processes: &mut ProcessTable,
+    ) -> PartId {
+        if self.is_full() {
+            return self.full();
+        }
+        let place = |frame: &Frame| {
+            let at = CodeAddr::new(RuntimeAddr(frame.payload()), frame.is_return());
+            let place = processes.locate_in(walked.mappings, sample.tgid, owner.process, at);
+            PlaceId(self.places.id(&place))
+        };
+        let places: Arc<[PlaceId]> = walked.frames.iter().map(place).collect();
+        PartId(self.parts.id(&places))
+    }
+
+    fn count(&mut self, sample: &RawSample, owner: SampleOwner, stack: StackKey) {
         let tally = self.tallies.entry((owner.thread, stack)).or_default();
         tally.count += 1;
         tally.weight = tally.weight.saturating_add(sample.weight);
         self.samples += 1;
-        if let Some(timeline) = &mut self.timeline {
-            if timeline.len() < TIMELINE_MAX {
-                timeline.push(TimelineEntry {
-                    at: sample.at,
-                    thread: owner.thread,
-                    stack,
-                    weight: sample.weight,
-                });
-            } else {
-                self.counts.add(Outcome::TimelineFull, 1);
-            }
+        let Some(timeline) = &mut self.timeline else { return };
+        if timeline.len() < TIMELINE_MAX {
+            timeline.push(TimelineEntry {
+                at: sample.at,
+                thread: owner.thread,
+                stack,
+                weight: sample.weight,
+            });
+        } else {
+            self.counts.add(Outcome::TimelineFull, 1);
         }
-        owner
+    }
+
+    fn is_full(&self) -> bool {
+        self.places.values.len() >= PLACES_MAX || self.parts.values.len() >= PARTS_MAX
+    }
+
+    fn full(&mut self) -> PartId {
+        self.counts.add(Outcome::TablesFull, 1);
+        self.marker(Outcome::TablesFull)
     }
 
     fn part_of(
@@ -146,9 +210,8 @@ impl Window {
             return Some(part);
         }
         let frames = stacks.get(hash)?;
-        if self.places.values.len() >= PLACES_MAX || self.parts.values.len() >= PARTS_MAX {
-            self.counts.add(Outcome::TablesFull, 1);
-            return Some(self.marker(Outcome::TablesFull));
+        if self.is_full() {
+            return Some(self.full());
         }
         // The leaf is where the CPU was; outer frames are what the walker made of the memory above it.
         let outer_end = frames.iter().skip(1).position(|&frame| processes.is_astray(sample.tgid, frame));

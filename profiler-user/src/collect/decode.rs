@@ -3,11 +3,15 @@
 //! Layouts: `profiler_common::abi`. The ring is written by our own kernel half, so a mismatch means a
 //! broken build; it is counted, not trusted.
 
-use profiler_common::abi::{KIND_SAMPLE, KIND_STACK, SampleEvent, StackEvent};
+use profiler_common::abi::{
+    KIND_SAMPLE, KIND_SNAPSHOT, KIND_STACK, LEAF_FRAMES, ROOT_FRAMES, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT,
+    SNAPSHOT_FAULT, SampleEvent, SnapshotEvent, StackEvent, stack_slot,
+};
+use profiler_common::address::RuntimeAddr;
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
-use super::{RawSample, StackHash, Tgid, Tid};
+use super::{RawSample, StackEnd, StackHash, StackSnapshot, Tgid, Tid};
 use crate::host::MonotonicNanos;
 
 /// A stack's frames, leaf first.
@@ -33,6 +37,7 @@ pub fn decode(bytes: &[u8]) -> Option<RingEvent> {
     match *bytes.first()? {
         KIND_SAMPLE => sample(bytes).map(RingEvent::Sample),
         KIND_STACK => stack(bytes).map(RingEvent::Stack),
+        KIND_SNAPSHOT => snapshot(bytes).map(RingEvent::Sample),
         _ => None,
     }
 }
@@ -80,7 +85,29 @@ fn sample(bytes: &[u8]) -> Option<RawSample> {
         user_stack: stack_hash(words.u64()?),
         user_outcome,
         weight: words.u64()?,
+        snapshot: None,
     })
+}
+
+/// A sample and what follows it in a snapshot.
+fn snapshot(bytes: &[u8]) -> Option<RawSample> {
+    let (header, stack) = bytes.split_at_checked(size_of::<SnapshotEvent>())?;
+    let (sample_bytes, rest) = header.split_at_checked(size_of::<SampleEvent>())?;
+    let mut words = Words(rest);
+    let mut registers = [0; 32];
+    for register in &mut registers {
+        *register = words.u64()?;
+    }
+    let pc = RuntimeAddr(words.u64()?);
+    let length = usize::try_from(words.u32()?).ok().filter(|&length| length <= SNAPSHOT_BYTES_MAX)?;
+    let end = match words.u32()? {
+        flags if flags & SNAPSHOT_FAULT != 0 => StackEnd::NotResident,
+        flags if flags & SNAPSHOT_CUT != 0 => StackEnd::Cut,
+        _ => StackEnd::Base,
+    };
+    let stack = stack.get(..length)?.into();
+    let snapshot = Some(Box::new(StackSnapshot { registers, pc, stack, end }));
+    Some(RawSample { snapshot, ..sample(sample_bytes)? })
 }
 
 fn stack_hash(hash: u64) -> Option<StackHash> {
@@ -94,15 +121,25 @@ fn stack(bytes: &[u8]) -> Option<RawStack> {
     let count = usize::from(words.u16()?);
     let _exec_id = words.u32()?;
     let hash = stack_hash(words.u64()?)?;
+    let (_time, _tgid) = (words.u64()?, words.u32()?);
+    let left_out = words.u32()?;
     let mut words = Words(slots);
-    let frames: Box<[Frame]> =
+    let mut frames: Vec<Frame> =
         (0..count).map_while(|_| Some(Frame::from_words(words.u64()?, words.u64()?))).collect();
-    (frames.len() == count).then_some(RawStack { hash, frames })
+    if left_out > 0 {
+        let root =
+            frames.get_mut(LEAF_FRAMES as usize..).filter(|root| root.len() == ROOT_FRAMES as usize)?;
+        let first = stack_slot(left_out.checked_add(LEAF_FRAMES)?) - LEAF_FRAMES;
+        root.rotate_left(first as usize);
+        frames.insert(LEAF_FRAMES as usize, Frame::marker(Outcome::FramesLeftOut));
+    }
+    (frames.len() >= count).then_some(RawStack { hash, frames: frames.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use profiler_common::frame::FrameKind;
 
     /// A sample as the kernel half lays it out on this machine.
     fn sample_bytes() -> Vec<u8> {
@@ -145,6 +182,7 @@ mod tests {
             user_stack: Some(StackHash(0xabcd)),
             user_outcome: Outcome::FramePointerChainEnd,
             weight: 10_101_010,
+            snapshot: None,
         };
         assert_eq!(decode(&sample_bytes()), Some(RingEvent::Sample(expected)));
     }
@@ -154,6 +192,73 @@ mod tests {
         let frames = [Frame::unbacked(0x1000, false), Frame::unbacked(0x2000, true)];
         let expected = RawStack { hash: StackHash(0xabcd), frames: frames.into() };
         assert_eq!(decode(&stack_bytes(2, &frames)), Some(RingEvent::Stack(expected)));
+    }
+
+    /// The same with 12 bytes of stack, as a snapshot.
+    fn snapshot_bytes(claimed: u32, flags: u32) -> Vec<u8> {
+        let mut bytes = sample_bytes();
+        bytes[0] = KIND_SNAPSHOT;
+        (100..132u64).for_each(|register| bytes.extend(register.to_ne_bytes()));
+        bytes.extend(0x5555_u64.to_ne_bytes());
+        bytes.extend(claimed.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(*b"twelve bytes");
+        bytes
+    }
+
+    #[test]
+    fn a_snapshot_is_a_sample_with_registers_and_stack() {
+        let Some(RingEvent::Sample(sample)) = decode(&snapshot_bytes(12, SNAPSHOT_CUT)) else { panic!() };
+        assert_eq!(sample.tgid, Tgid(42));
+        let snapshot = sample.snapshot.unwrap();
+        assert_eq!((snapshot.registers[0], snapshot.registers[31]), (100, 131));
+        assert_eq!((snapshot.pc, snapshot.end), (RuntimeAddr(0x5555), StackEnd::Cut));
+        assert_eq!(*snapshot.stack, *b"twelve bytes");
+        let end = |flags| match decode(&snapshot_bytes(12, flags)) {
+            Some(RingEvent::Sample(sample)) => sample.snapshot.unwrap().end,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(end(0), StackEnd::Base);
+        assert_eq!(end(SNAPSHOT_CUT | SNAPSHOT_FAULT), StackEnd::NotResident);
+    }
+
+    #[test]
+    fn a_snapshot_that_claims_more_than_it_has_is_refused() {
+        assert_eq!(decode(&snapshot_bytes(13, 0)), None);
+        let whole = snapshot_bytes(12, 0);
+        for len in 0..whole.len() {
+            assert_eq!(decode(&whole[..len]), None, "cut at {len}");
+        }
+        let mut long = snapshot_bytes(u32::try_from(SNAPSHOT_BYTES_MAX).unwrap() + 8, 0);
+        long.resize(40_000, 0);
+        assert_eq!(decode(&long), None);
+    }
+
+    /// What the kernel half leaves in its slots of a stack with this many frames.
+    fn deep_stack_bytes(depth: u32) -> Vec<u8> {
+        let kept = (LEAF_FRAMES + ROOT_FRAMES) as usize;
+        let mut slots = vec![Frame::default(); kept];
+        for frame in 0..depth {
+            slots[stack_slot(frame) as usize] = Frame::native(1, u64::from(frame), frame > 0);
+        }
+        let mut bytes = stack_bytes(u16::try_from(kept).unwrap(), &slots);
+        let left_out = depth - LEAF_FRAMES - ROOT_FRAMES;
+        bytes[28..32].copy_from_slice(&left_out.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_keeps_leaf_and_root_in_order() {
+        for depth in [960, 961, 1_000, 1_024, 1_025, 2_048] {
+            let Some(RingEvent::Stack(stack)) = decode(&deep_stack_bytes(depth)) else { panic!("{depth}") };
+            let is_marker = |frame: &&Frame| frame.kind() == FrameKind::Marker;
+            assert_eq!(stack.frames.iter().filter(is_marker).count(), usize::from(depth > 960));
+            let numbers: Vec<u64> =
+                stack.frames.iter().filter(|frame| !is_marker(frame)).map(|f| f.payload()).collect();
+            let depth = u64::from(depth);
+            let expected: Vec<u64> = (0..896).chain(depth - 64..depth).collect();
+            assert_eq!(numbers, expected);
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod tests {
             user_stack: None,
             user_outcome: Outcome::KernelThread,
             weight: 1,
+            snapshot: None,
         }
     }
 

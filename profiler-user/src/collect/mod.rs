@@ -1,8 +1,8 @@
 //! Stage 2: bytes from the kernel → samples, stacks and process events, in order of time; losses counted.
 //!
 //! ```text
-//!   BPF ring  ─ ring.rs ─▶ decode.rs ─▶ RawSample, RawStack ┐
-//!   side-band ─ sideband.rs ─▶ process_event.rs ─▶ ProcessEvent ┴▶ merge.rs ▶ by time
+//!   BPF ring  ─ ring.rs ─▶ decode.rs ─▶ RawSample (with StackSnapshot), RawStack ┐
+//!   side-band ─ sideband.rs ─▶ process_event.rs ─▶ ProcessEvent                 ┴▶ merge.rs ▶ by time
 //! ```
 //!
 //! Nothing here opens a file or knows a name. No event is ever handled twice or silently left out.
@@ -15,6 +15,7 @@ pub mod ring;
 pub mod sideband;
 pub mod stacks;
 
+use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
 use crate::host::MonotonicNanos;
@@ -54,4 +55,30 @@ pub struct RawSample {
     pub user_outcome: Outcome,
     /// What the sample stands for: nanoseconds of CPU time, or hardware events.
     pub weight: u64,
+    /// What the user part is to be made of, if the kernel half could not walk it.
+    pub snapshot: Option<Box<StackSnapshot>>,
+}
+
+/// The interrupted user registers and the top of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackSnapshot {
+    /// Registers by their DWARF numbers.
+    pub registers: [u64; 32],
+    /// Program counter.
+    pub pc: RuntimeAddr,
+    /// The stack from the stack pointer up.
+    pub stack: Box<[u8]>,
+    /// Why there is not more of it.
+    pub end: StackEnd,
+}
+
+/// Where the copy of a stack ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// At the stack's base.
+    Base,
+    /// Where a snapshot is full.
+    Cut,
+    /// At a page that was not in memory.
+    NotResident,
 }

@@ -13,6 +13,7 @@ pub(crate) mod fixture;
 mod fnv;
 pub mod headers;
 pub mod sections;
+pub mod vdso;
 
 pub use error::ElfError;
 pub use headers::{BuildId, ElfHeaders, FileIdentity, LoadSegment, Machine, ReadAt};

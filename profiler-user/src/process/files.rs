@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use rustix::fs::{Mode, OFlags};
 use super::FileId;
 use super::mappings::{Mapping, NamedFile};
 use super::namespace::ProcessRoot;
+use super::scan::without_deleted;
 use crate::collect::Tgid;
 use crate::collect::process_event::FileHint;
 use crate::elf::{BuildId, ElfHeaders, FileIdentity};
@@ -145,7 +145,7 @@ impl FileTable {
     }
 
     fn unopenable(&mut self, named: &NamedFile) -> Opened {
-        let path = without_deleted(&named.path);
+        let path = PathBuf::from(without_deleted(&named.path));
         if let Some(&id) = self.unopenable.get(&path) {
             return Opened::Unopenable(id);
         }
@@ -162,7 +162,7 @@ impl FileTable {
         path: &OsStr,
     ) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(CodeFile { path: without_deleted(path), file, elf, root });
+        self.files.push(CodeFile { path: without_deleted(path).into(), file, elf, root });
         id
     }
 }
@@ -211,12 +211,6 @@ fn is_the_mapped_one(file: &File, metadata: &Metadata, hint: &FileHint) -> bool 
         }
         FileHint::None => false,
     }
-}
-
-fn without_deleted(path: &OsStr) -> PathBuf {
-    let bytes = path.as_bytes();
-    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
-    PathBuf::from(OsStr::from_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -59,10 +59,15 @@ pub fn running(proc: &ProcFs) -> Vec<Tgid> {
 
 /// The name of a file for people: without its folder, and without the kernel's note that it was deleted.
 pub fn file_name(path: &OsStr) -> Arc<str> {
-    let bytes = path.as_bytes();
-    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    let bytes = without_deleted(path).as_bytes();
     let name = bytes.rsplit(|&byte| byte == b'/').next().unwrap_or(bytes);
     String::from_utf8_lossy(name).into()
+}
+
+/// A path as it was before the kernel noted behind it that its file was deleted.
+pub(super) fn without_deleted(path: &OsStr) -> &OsStr {
+    let bytes = path.as_bytes();
+    OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes))
 }
 
 /// The twenty-second field of `/proc/PID/stat`, in clock ticks since boot (proc_pid_stat(5)).

@@ -2,20 +2,28 @@
 //!
 //! An event changes a [`Live`] process. A sample makes it a *sampled* one, with an id that outlives the
 //! process. Processes older than our events are read from `/proc` when their first sample comes.
+//!
+//! ```text
+//!   ProcessEvent ─ this file ─▶ table/live.rs ◀─ table/known.rs ─ /proc/PID
+//!   frame ────────────────────────────┴─ table/locate.rs ─▶ Place
+//! ```
 
-use std::collections::hash_map::Entry;
+mod known;
+mod live;
+mod locate;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use profiler_common::address::{CodeAddr, FileOffset, KernelAddr, RuntimeAddr};
-use profiler_common::frame::{Frame, FrameKind};
+use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
-use super::files::{FileTable, Opened};
-use super::mappings::{Backing, Mapping, Mappings, NamedFile};
+use self::live::Live;
+use super::files::FileTable;
+use super::mappings::Mapping;
 use super::namespace::ProcessRoot;
-use super::scan::{self, ScannedProcess, file_name};
-use super::{FileId, Place, ProcessId, ThreadId};
+use super::scan::{self, file_name};
+use super::{ProcessId, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -69,26 +77,6 @@ pub struct SampleOwner {
     pub mappings_generation: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Live {
-    /// Start on the boot clock, 0 if no sample or scan told yet.
-    start_time: u64,
-    /// Programs executed by its last sample, 0 if none came since its fork or exec.
-    exec_id: u32,
-    executable_name: Arc<str>,
-    /// Set by exec until the first mapping tells the file's full name.
-    executable_name_is_short: bool,
-    threads: HashMap<Tid, Arc<str>>,
-    mappings: Arc<Mappings>,
-    mappings_generation: u64,
-    /// All mappings come from events or a scan, so an unknown address is unknown to the kernel too.
-    is_known: bool,
-    parent: Option<Tgid>,
-    has_executed: bool,
-    started: Option<MonotonicNanos>,
-    sampled_as: Option<ProcessId>,
-}
-
 /// Processes by id, and the sampled ones for good.
 #[derive(Debug)]
 pub struct ProcessTable {
@@ -115,11 +103,6 @@ const SAMPLED_MAX: usize = 1 << 19;
 const ROOTS_MAX: usize = 1024;
 /// Freeing a large memory takes some tenths of a second.
 const EXIT_NANOS_MAX: u64 = 2_000_000_000;
-/// What a process is called that ended before anything about it was known.
-const UNSEEN_NAME: &str = "[unknown process]";
-/// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
-const START_TIME_SLACK_NANOS: u64 = 20_000_000;
-
 impl ProcessTable {
     /// A table over a host, with at most so many file descriptors. Make it after process events have begun,
     /// so that no process is missed.
@@ -197,57 +180,23 @@ impl ProcessTable {
         }
     }
 
-    /// Reads about some of the processes that are older than our events, so that they are known even if
-    /// their first sample comes with their end. Gives whether any are left.
-    pub fn read_older(&mut self, processes_max: usize) -> bool {
-        let first = self.unread.len().saturating_sub(processes_max);
-        for tgid in self.unread.drain(first..) {
-            if let Entry::Vacant(entry) = self.live.entry(tgid)
-                && let Some(found) = scan::scan(&self.proc, tgid)
-            {
-                entry.insert(Live::scanned(found, next(&mut self.next_generation)));
-            }
-        }
-        !self.unread.is_empty()
-    }
-
     /// Whether a process was forked by another and still runs its program.
     pub fn is_fork_without_exec(&self, tgid: Tgid, parent: Tgid) -> bool {
         self.live.get(&tgid).is_some_and(|live| live.parent == Some(parent) && !live.has_executed)
     }
 
     fn fork(&mut self, child: Tgid, parent: Tgid, at: MonotonicNanos) {
-        let inherited = self.live.get(&parent).cloned();
-        let is_known = inherited.as_ref().is_some_and(|parent| parent.is_known);
-        let mut live = inherited.unwrap_or_else(|| Live::unknown(next(&mut self.next_generation)));
-        let name = live.threads.get(&Tid(parent.0)).unwrap_or(&live.executable_name);
-        live.threads = HashMap::from([(Tid(child.0), Arc::clone(name))]);
-        live.start_time = 0;
-        live.exec_id = 0;
-        live.parent = Some(parent);
-        live.started = Some(at);
-        live.sampled_as = None;
-        live.has_executed = false;
-        live.is_known = is_known;
+        let live = match self.live.get(&parent) {
+            Some(known) => known.forked(child, parent, at),
+            None => Live::unknown(next(&mut self.next_generation)).forked(child, parent, at),
+        };
         self.live.insert(child, live);
     }
 
     fn exec(&mut self, tgid: Tgid, name: &str, at: MonotonicNanos) {
         self.end_sampled(tgid, at);
         let generation = next(&mut self.next_generation);
-        let before = self.live.remove(&tgid);
-        let live = Live {
-            start_time: before.as_ref().map_or(0, |live| live.start_time),
-            executable_name: name.into(),
-            executable_name_is_short: true,
-            // Whichever thread called exec is the leader now, and the only one.
-            threads: HashMap::from([(Tid(tgid.0), name.into())]),
-            is_known: true,
-            has_executed: true,
-            parent: before.and_then(|live| live.parent),
-            started: Some(at),
-            ..Live::unknown(generation)
-        };
+        let live = Live::executed(self.live.get(&tgid), tgid, name, at, generation);
         self.live.insert(tgid, live);
     }
 
@@ -351,189 +300,6 @@ impl ProcessTable {
             (process, ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX)))
         });
         SampleOwner { thread, process, mappings_generation }
-    }
-
-    /// Brings what is known of a process up to date with its sample.
-    fn make_known(&mut self, sample: &RawSample) {
-        let differs = |known: u64| known != 0 && known.abs_diff(sample.start_time) > START_TIME_SLACK_NANOS;
-        let known = self.live.get(&sample.tgid);
-        // Another program than its last sample's, of which a lost event would have told.
-        let events_lost = self.counts.get(Outcome::ProcessEventsLost) > 0;
-        let has_executed = |live: &Live| events_lost && live.exec_id != 0 && live.exec_id != sample.exec_id;
-        let is_other =
-            |live: &Live| sample.start_time != 0 && (differs(live.start_time) || has_executed(live));
-        let is_stale = known.is_some_and(is_other);
-        if known.is_some_and(|live| live.is_known) && !is_stale {
-            return;
-        }
-        let scanned = scan::scan(&self.proc, sample.tgid)
-            .filter(|found| sample.start_time == 0 || !differs(found.start_time));
-        match scanned {
-            Some(found) => self.adopt(sample.tgid, found, is_stale),
-            None if is_stale || known.is_none() => {
-                self.live.remove(&sample.tgid);
-            }
-            None => self.inherit_late(sample.tgid),
-        }
-    }
-
-    fn adopt(&mut self, tgid: Tgid, found: ScannedProcess, is_stale: bool) {
-        let generation = next(&mut self.next_generation);
-        let before = self.live.remove(&tgid).filter(|_| !is_stale);
-        let live = Live {
-            started: before.as_ref().and_then(|live| live.started),
-            parent: before.as_ref().and_then(|live| live.parent),
-            has_executed: before.as_ref().is_some_and(|live| live.has_executed),
-            sampled_as: before.and_then(|live| live.sampled_as),
-            ..Live::scanned(found, generation)
-        };
-        self.live.insert(tgid, live);
-    }
-
-    /// A forked child of a process that we did not know either, gone by now: it had its parent's memory.
-    fn inherit_late(&mut self, tgid: Tgid) {
-        let Some(parent) = self.live.get(&tgid).and_then(|live| live.parent) else { return };
-        let Some(found) = scan::scan(&self.proc, parent) else { return };
-        if let Some(live) = self.live.get_mut(&tgid) {
-            live.executable_name = Arc::clone(&found.executable_name);
-            live.threads.entry(Tid(tgid.0)).and_modify(|name| *name = found.executable_name);
-            live.mappings = Arc::new(found.mappings);
-            live.mappings_generation = next(&mut self.next_generation);
-            live.is_known = true;
-        }
-    }
-
-    /// Whether there is no executable memory at a frame's address: then it is no frame, and the walk had
-    /// lost its way before. Unknown processes have the benefit of the doubt.
-    pub fn is_astray(&self, tgid: Tgid, frame: Frame) -> bool {
-        let at = CodeAddr::new(RuntimeAddr(frame.payload()), frame.is_return()).lookup();
-        let live = self.live.get(&tgid).filter(|live| live.is_known);
-        frame.kind() == FrameKind::Unbacked && live.is_some_and(|live| live.mappings.find(at).is_none())
-    }
-
-    /// Where a frame of a sampled process lies; opens the file when it is met for the first time.
-    pub fn locate(&mut self, tgid: Tgid, process: ProcessId, frame: Frame) -> Place {
-        let is_return = frame.is_return();
-        match frame.kind() {
-            FrameKind::Kernel => {
-                Place::Kernel(CodeAddr::new(KernelAddr(frame.payload()), is_return).lookup())
-            }
-            FrameKind::Unbacked => {
-                let at = CodeAddr::new(RuntimeAddr(frame.payload()), is_return).lookup();
-                self.locate_runtime(tgid, process, at)
-            }
-            FrameKind::Native => {
-                let at = CodeAddr::new(FileOffset(frame.payload()), is_return).lookup();
-                // The value is a file's number: we gave it to the walker.
-                u32::try_from(frame.value())
-                    .map_or(Place::Marker(Outcome::MalformedEvent), |file| Place::File(FileId(file), at))
-            }
-            FrameKind::Marker => {
-                let reason = u16::try_from(frame.value()).ok().and_then(Outcome::from_number);
-                Place::Marker(reason.unwrap_or(Outcome::MalformedEvent))
-            }
-            _ => Place::Marker(Outcome::MalformedEvent),
-        }
-    }
-
-    /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
-    /// process is not known well enough.
-    pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {
-        let live = self.live.get(&tgid).filter(|live| live.is_known)?;
-        let mut mappings: Vec<Mapping> = live.mappings.iter().cloned().collect();
-        for mapping in &mut mappings {
-            if let Backing::Unopened(named) = &mapping.backing {
-                let named = Arc::clone(named);
-                mapping.backing = self.open(tgid, mapping, &named);
-            }
-        }
-        Some(mappings)
-    }
-
-    fn open(&mut self, tgid: Tgid, mapping: &Mapping, named: &NamedFile) -> Backing {
-        let backing = match self.files.open(&self.proc, tgid, mapping, named) {
-            Opened::Elf(id) => Backing::File(id),
-            Opened::Foreign(id) => Backing::Foreign(id),
-            Opened::Unopenable(id) => {
-                self.counts.add(Outcome::FileUnopenable, 1);
-                Backing::File(id)
-            }
-        };
-        if let Some(live) = self.live.get_mut(&tgid) {
-            Arc::make_mut(&mut live.mappings).resolve(mapping.start, backing.clone());
-        }
-        backing
-    }
-
-    fn locate_runtime(&mut self, tgid: Tgid, process: ProcessId, at: RuntimeAddr) -> Place {
-        let mapping = self.live.get(&tgid).and_then(|live| live.mappings.find(at)).cloned();
-        let Some(mapping) = mapping else { return self.in_process(tgid, process, at) };
-        let backing = match &mapping.backing {
-            Backing::Unopened(named) => self.open(tgid, &mapping, named),
-            known => known.clone(),
-        };
-        let offset: Option<FileOffset> = mapping.file_offset(at);
-        match (backing, offset) {
-            (Backing::File(id), Some(offset)) => Place::File(id, offset),
-            (Backing::Foreign(id), Some(offset)) => {
-                self.seek_root(tgid, process);
-                Place::Foreign(id, offset, process, at)
-            }
-            (Backing::Vdso, Some(_)) => Place::Vdso(FileOffset(at.0 - mapping.start.0)),
-            _ => self.in_process(tgid, process, at),
-        }
-    }
-
-    fn in_process(&mut self, tgid: Tgid, process: ProcessId, at: RuntimeAddr) -> Place {
-        self.seek_root(tgid, process);
-        Place::Process(process, at)
-    }
-
-    /// Only the process itself can tell the names of code that it made (a perf map in its /tmp).
-    fn seek_root(&mut self, tgid: Tgid, process: ProcessId) {
-        if let Some(sampled) = self.sampled_processes.get_mut(process.0 as usize)
-            && matches!(sampled.root, Root::NotNeeded)
-        {
-            let root =
-                (self.roots_left > 0).then(|| ProcessRoot::of_process(&self.proc, tgid.0).ok()).flatten();
-            self.roots_left -= usize::from(root.is_some());
-            sampled.root = root.map_or(Root::Unavailable, |root| Root::Open(Arc::new(root)));
-        }
-    }
-}
-
-impl Live {
-    fn scanned(found: ScannedProcess, mappings_generation: u64) -> Self {
-        Self {
-            start_time: found.start_time,
-            executable_name: found.executable_name,
-            threads: found.threads,
-            mappings: Arc::new(found.mappings),
-            is_known: true,
-            ..Self::unknown(mappings_generation)
-        }
-    }
-
-    /// Whether nothing was found out about it but that it is there.
-    fn is_unseen(&self) -> bool {
-        !self.is_known && self.mappings.is_empty() && &*self.executable_name == UNSEEN_NAME
-    }
-
-    fn unknown(mappings_generation: u64) -> Self {
-        Self {
-            start_time: 0,
-            exec_id: 0,
-            executable_name: UNSEEN_NAME.into(),
-            executable_name_is_short: false,
-            threads: HashMap::new(),
-            mappings: Arc::default(),
-            mappings_generation,
-            is_known: false,
-            parent: None,
-            has_executed: false,
-            started: None,
-            sampled_as: None,
-        }
     }
 }
 

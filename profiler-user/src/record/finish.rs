@@ -1,5 +1,6 @@
 //! What a capture left → names, profile, files.
 
+use super::account;
 use super::config::Config;
 use super::session::Recording;
 use crate::aggregate::completeness::Completeness;
@@ -39,20 +40,12 @@ pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &
 
 /// What a reader of the file should know about the capture.
 fn comments(completeness: &Completeness, counts: &Counts, config: &Config) -> Vec<String> {
-    let overall = &completeness.overall;
-    let mut comments = vec![
-        format!(
-            "flamekeeper {}, {} samples a second on each CPU",
-            env!("CARGO_PKG_VERSION"),
-            config.rate.get()
-        ),
-        format!("{:.1} % of {} stacks reach their root", overall.complete_share() * 100.0, overall.samples),
-    ];
-    for (reason, count) in &overall.incomplete {
-        comments.push(format!("{count} stacks are incomplete: {}", reason.words()));
-    }
-    for (cause, count) in counts.losses() {
-        comments.push(format!("{count} {}", cause.words()));
-    }
+    let mut comments = vec![format!(
+        "flamekeeper {}, {} samples a second on each CPU",
+        env!("CARGO_PKG_VERSION"),
+        config.rate.get()
+    )];
+    comments.extend(account::in_full(completeness, config.unwind));
+    comments.extend(counts.losses().map(|(cause, count)| format!("{count} {}", cause.words())));
     comments
 }

@@ -3,9 +3,10 @@
 //! ```text
 //!   config.rs ─▶ targets.rs ─▶ [sample ▶ collect ▶ process ▶ aggregate] ─▶ symbolize ▶ aggregate ▶ deliver
 //!                               session.rs: every 100 ms, in one thread     finish.rs
-//!   command.rs: the profiled command   live.rs: the line on stderr   summary.rs: the tables at the end
+//!   command.rs: the profiled command   live.rs: the line on stderr   summary.rs, account.rs: the end
 //! ```
 
+mod account;
 mod command;
 mod config;
 mod error;
@@ -14,6 +15,7 @@ mod live;
 mod rounds;
 mod session;
 mod signals;
+mod stranger;
 mod summary;
 mod targets;
 
@@ -61,7 +63,7 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     live.stop();
     let ended = ended?;
     let finished = finish::finish(session.finish(), config, host, &plan);
-    summary::print(console, &finished);
+    summary::print(console, &finished, config.unwind);
     let command_status = match profiled {
         Some(profiled) => Some(profiled.wait(ended, &mut signals, console).await?),
         None => None,

@@ -21,22 +21,23 @@ use super::rounds::Rounds;
 use super::signals::Signals;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
-use crate::aggregate::window::Window;
+use crate::aggregate::window::{WalkedPart, Window};
 use crate::collect::decode::RingEvent;
 use crate::collect::loss::Counts;
 use crate::collect::merge::{Happening, Merge};
 use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
-use crate::collect::{RawSample, Tgid};
+use crate::collect::{RawSample, StackHash, Tgid};
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
 use crate::sample::{Sampler, TickSource, chain};
+use crate::unwind::RowStore;
 use crate::unwind::publish::Publisher;
+use crate::unwind::snapshots::{Snapshots, Unwalked, Walked};
 use crate::unwind::walker::Walker;
-use crate::unwind::worker::RowWorker;
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -45,6 +46,8 @@ const ROUND: Duration = Duration::from_millis(100);
 const IN_FLIGHT_NANOS: u64 = 1_000_000;
 /// Processes that a round reads about ahead of their first sample: 50 are some 4 ms.
 const READ_AHEAD: usize = 50;
+/// After the last sample, rows that are still being made are waited for so long: what the largest files take.
+const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Frames of the definitions that are kept: 32 MB.
 const FRAMES_MAX: usize = 2 << 20;
 /// File descriptors in all, if the process may have as many.
@@ -68,6 +71,7 @@ pub(super) struct Session {
     processes: ProcessTable,
     window: Window,
     walker: Option<Walker>,
+    snapshots: Snapshots,
     counts: Counts,
     warnings: Vec<String>,
     event: SampledEvent,
@@ -120,11 +124,11 @@ impl Session {
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
         let walker = match config.unwind {
             Unwind::Rows => {
-                let worker = RowWorker::start().map_err(|source| RecordError::System {
+                let store = RowStore::start(host.proc.clone()).map_err(|source| RecordError::System {
                     what: "start a thread for unwind rows",
                     source,
                 })?;
-                Some(Walker::new(Publisher::new(sampler.walker_maps()?), worker))
+                Some(Walker::new(Publisher::new(sampler.walker_maps()?), store))
             }
             Unwind::FramePointers => None,
         };
@@ -143,6 +147,7 @@ impl Session {
             processes: ProcessTable::new(host.proc.clone(), descriptors_max),
             window: Window::new(keep_timeline),
             walker,
+            snapshots: Snapshots::default(),
             counts: Counts::default(),
             warnings,
             event: match config.event {
@@ -208,12 +213,14 @@ impl Session {
         let duration = self.clock.since(self.started);
         self.sampler.detach();
         self.round(MonotonicNanos(u64::MAX));
+        self.finish_snapshots();
         let mut counts = self.counts;
         for &outcome in Outcome::ALL {
             counts.add(outcome, self.sampler.counter(outcome).unwrap_or(0));
         }
         counts.merge(self.processes.counts());
         counts.merge(self.window.counts());
+        counts.merge(self.snapshots.counts());
         Recording {
             processes: self.processes,
             window: self.window,
@@ -235,7 +242,7 @@ impl Session {
         let mut merge = std::mem::take(&mut self.merge);
         merge.release(horizon, |happening| match happening {
             Happening::Process(event) => self.processes.apply(event),
-            Happening::Sample(sample) => self.sample(&sample),
+            Happening::Sample(sample) => self.sample(sample),
         });
         self.merge = merge;
         let sampler = &mut self.sampler;
@@ -250,25 +257,73 @@ impl Session {
         if let Some(walker) = &mut self.walker {
             walker.round(&mut self.processes, now);
         }
+        self.retry_snapshots();
     }
 
-    fn sample(&mut self, sample: &RawSample) {
+    fn sample(&mut self, sample: RawSample) {
         if !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own) {
             return; // the command is still us
         }
-        let sampler = &mut self.sampler;
-        let owner = self.window.take(sample, &mut self.stacks, &mut self.processes, |hash| {
-            // If the slot cannot be cleared the stack stays unknown, which the window has counted.
-            let _counted = sampler.ask_again(hash.0);
-        });
+        let owner = self.processes.owner(&sample);
         // Without the kernel's types nothing tells a reused pid, so nothing is published.
         let has_memory = !matches!(sample.user_outcome, Outcome::KernelThread | Outcome::NoUserMemory);
         if let Some(walker) = &mut self.walker
             && has_memory
             && sample.start_time != 0
         {
-            walker.saw(sample, owner);
+            walker.saw(&sample, owner);
         }
+        if let Some(walker) = &mut self.walker
+            && sample.snapshot.is_some()
+        {
+            let mappings = self.processes.pinned_mappings(sample.tgid);
+            let unwalked = Unwalked { sample, owner, mappings };
+            if let Some(walked) = self.snapshots.take(unwalked, walker.store(), self.processes.files()) {
+                self.walked(&walked);
+            }
+            return;
+        }
+        let ask_again = ask_again(&mut self.sampler);
+        self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
+    }
+
+    /// Counts a sample whose stack was walked here.
+    fn walked(&mut self, walked: &Walked) {
+        let (sample, owner) = (&walked.unwalked.sample, walked.unwalked.owner);
+        let unwound = &walked.unwound;
+        if unwound.outcome == Outcome::NoMapping {
+            self.processes.doubt(sample.tgid, sample.at);
+        }
+        if let Some(walker) = &mut self.walker {
+            walker.want(&walked.pages);
+        }
+        let mappings = &walked.unwalked.mappings;
+        let part = WalkedPart { frames: &unwound.frames, outcome: unwound.outcome, mappings };
+        let ask_again = ask_again(&mut self.sampler);
+        self.window.take_walked(sample, owner, part, &mut self.stacks, &mut self.processes, ask_again);
+    }
+
+    /// Walks what waited for rows that have been read since.
+    fn retry_snapshots(&mut self) {
+        let Some(walker) = &mut self.walker else { return };
+        let walked = self.snapshots.retry(walker.store(), self.processes.files());
+        walked.iter().for_each(|walked| self.walked(walked));
+    }
+
+    /// Waits for the rows that stacks still wait for, within reason, and walks them.
+    fn finish_snapshots(&mut self) {
+        let started = self.clock.monotonic();
+        while !self.snapshots.is_empty()
+            && let Some(walker) = &mut self.walker
+            && let Some(left) = ROWS_WAIT_MAX.checked_sub(self.clock.since(started))
+        {
+            walker.store().wait(left);
+            walker.store().collect();
+            self.retry_snapshots();
+        }
+        let Some(walker) = &mut self.walker else { return };
+        let walked = self.snapshots.give_up(walker.store(), self.processes.files());
+        walked.iter().for_each(|walked| self.walked(walked));
     }
 
     fn progress(&self) -> Progress {
@@ -278,6 +333,13 @@ impl Session {
             lost: self.sampler.counter(Outcome::SampleRingFull).unwrap_or(0),
             processes: self.processes.sampled_processes().len(),
         }
+    }
+}
+
+/// If the slot cannot be cleared the stack stays unknown, which the window has counted.
+fn ask_again(sampler: &mut Sampler) -> impl FnMut(StackHash) + '_ {
+    |hash| {
+        let _counted = sampler.ask_again(hash.0);
     }
 }
 

@@ -4,20 +4,20 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
+use super::account;
+use super::config::Unwind;
 use super::finish::Finished;
 use super::live::say;
-use crate::aggregate::completeness::Completeness;
+use super::stranger::shortened;
 use crate::aggregate::profile::{Profile, SampledEvent, Space};
 use crate::collect::loss::Counts;
 use crate::deliver::file::{Destination, Format, OutputReport};
 
 /// Rows of each table.
 const ROWS: usize = 10;
-/// Of a function's name; longer ones are cut in the middle of nowhere by every terminal anyway.
-const NAME_CHARS: usize = 56;
 
 /// Prints all of it.
-pub(super) fn print(console: &mut impl Write, finished: &Finished) {
+pub(super) fn print(console: &mut impl Write, finished: &Finished, unwind: Unwind) {
     let profile = &finished.profile;
     say(console, &headline(profile));
     if !profile.samples.is_empty() {
@@ -26,7 +26,7 @@ pub(super) fn print(console: &mut impl Write, finished: &Finished) {
         say(console, "");
         processes(profile).iter().for_each(|line| say(console, line));
         say(console, "");
-        completeness(&finished.completeness).iter().for_each(|line| say(console, line));
+        account::in_short(&finished.completeness, unwind).iter().for_each(|line| say(console, line));
     }
     losses(&finished.counts).iter().for_each(|line| say(console, line));
     say(console, "");
@@ -128,21 +128,6 @@ fn processes(profile: &Profile) -> Vec<String> {
     lines
 }
 
-fn completeness(completeness: &Completeness) -> Vec<String> {
-    let overall = &completeness.overall;
-    let mut lines =
-        vec![format!("{:.1} % of the stacks reach their root.", overall.complete_share() * 100.0)];
-    for (name, share) in completeness.worst().into_iter().take(3) {
-        let reason = share.main_reason().map_or("", |reason| reason.words());
-        let (name, complete) = (shortened(name), share.complete_share() * 100.0);
-        lines.push(format!("  {name}: {complete:.1} %; in the others {reason}"));
-    }
-    if lines.len() > 1 {
-        lines.push("  Programs built with -fno-omit-frame-pointer have whole stacks.".to_owned());
-    }
-    lines
-}
-
 fn losses(counts: &Counts) -> Vec<String> {
     counts.losses().map(|(cause, count)| format!("{count} {}", cause.words())).collect()
 }
@@ -187,18 +172,6 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// A stranger's name, fit for a terminal: cut to its column, and without the control characters by which
-/// it could write over what others say.
-fn shortened(name: &str) -> String {
-    let mut chars = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut head: String = chars.by_ref().take(NAME_CHARS).collect();
-    if chars.next().is_some() {
-        head.pop();
-        head.push('…');
-    }
-    head
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -208,6 +181,7 @@ mod tests {
     use profiler_common::outcome::Outcome;
 
     use super::*;
+    use crate::aggregate::completeness::{BrokenOff, Completeness, EndedIn, Ending};
     use crate::deliver::file::{OutputError, Target, fixture};
 
     fn check(profile: Profile, completeness: Completeness, expected: &Expect) {
@@ -226,7 +200,7 @@ mod tests {
             OutputReport { target: target("b.svg", Format::Svg), result: Err(failed) },
         ];
         let mut text = Vec::new();
-        print(&mut text, &Finished { profile, completeness, counts, reports });
+        print(&mut text, &Finished { profile, completeness, counts, reports }, Unwind::FramePointers);
         expected.assert_eq(&String::from_utf8(text).unwrap());
     }
 
@@ -234,9 +208,12 @@ mod tests {
     fn tables_losses_and_files() {
         let mut completeness = Completeness::default();
         let (python, planted): (Arc<str>, Arc<str>) = ("python3".into(), "\u{1b}[2J".into());
-        completeness.add(&python, Some(Outcome::FramePointerChainEnd), 1);
-        completeness.add(&python, None, 3);
-        completeness.add(&planted, Some(Outcome::FrameLimit), 1);
+        let broken = |reason, file: &str| {
+            Ending::BrokenOff(BrokenOff { reason, at: Some(EndedIn::File(file.into())) })
+        };
+        completeness.add(&python, &broken(Outcome::FramePointerChainEnd, "libpython3.so"), 1);
+        completeness.add(&python, &Ending::Root, 3);
+        completeness.add(&planted, &broken(Outcome::FrameLimit, "\u{1b}[2J"), 1);
         check(
             fixture::nasty(),
             completeness,
@@ -258,10 +235,10 @@ mod tests {
               5.3 %        1  kworker/0:1  pid 7
               5.3 %        1  we;ird�name 5  pid 300
 
-            60.0 % of the stacks reach their root.
-              �[2J: 0.0 %; in the others the stack is deeper than the walker goes
-              python3: 75.0 %; in the others the chain of frame pointers ended
-              Programs built with -fno-omit-frame-pointer have whole stacks.
+            60.0 % of the user stacks reach their root (3 of 5).
+              �[2J: 0.0 %; in the others the stack is deeper than the walker goes (�[2J)
+                record with --unwind rows, which needs no frame pointers and goes deeper
+              python3: 75.0 %; in the others the chain of frame pointers ended (libpython3.so)
             3 samples found the ring full
 
             wrote a.pb.gz (1 KiB); look at it with: go tool pprof -http=: a.pb.gz

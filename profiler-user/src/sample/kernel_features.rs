@@ -117,18 +117,40 @@ pub fn task_offsets(sys: &SysFs) -> Result<TaskOffsets, KernelFeatureError> {
 }
 
 fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
-    let wanted: [&[&str]; 6] = [
-        &["tgid"],
-        &["flags"],
-        &["mm"],
-        &["group_leader"],
-        // Renamed in 5.5.
-        &["start_boottime", "real_start_time"],
-        &["self_exec_id"],
-    ];
-    let [tgid, flags, mm, group_leader, start_boottime, self_exec_id] =
-        Btf::parse(bytes)?.member_offsets("task_struct", wanted)?;
-    Ok(TaskOffsets { tgid, flags, mm, group_leader, start_boottime, self_exec_id })
+    let btf = Btf::parse(bytes)?;
+    let [tgid, flags, mm, group_leader, start_boottime, self_exec_id, real_parent, thread] = btf
+        .member_offsets(
+            "task_struct",
+            [
+                &["tgid"],
+                &["flags"],
+                &["mm"],
+                &["group_leader"],
+                // Renamed in 5.5.
+                &["start_boottime", "real_start_time"],
+                &["self_exec_id"],
+                &["real_parent"],
+                &["thread"],
+            ],
+        )?;
+    // arm64: `tp_value` is the first member of `uw` since 4.17.
+    let [in_thread] = btf.member_offsets("thread_struct", [&["fsbase", "uw"]])?;
+    let [mm_start_stack, mm_start_brk, mm_start_code, mm_mmap_base] =
+        btf.member_offsets("mm_struct", [&["start_stack"], &["start_brk"], &["start_code"], &["mmap_base"]])?;
+    Ok(TaskOffsets {
+        tgid,
+        flags,
+        mm,
+        group_leader,
+        start_boottime,
+        self_exec_id,
+        real_parent,
+        thread_pointer: thread.saturating_add(in_thread),
+        mm_start_stack,
+        mm_start_brk,
+        mm_start_code,
+        mm_mmap_base,
+    })
 }
 
 /// Whether the whole of a CPU may be sampled by the kernel's timer, which is the default. Opens the event, disabled.

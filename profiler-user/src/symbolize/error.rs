@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
+use crate::elf::vdso::VdsoError;
+use crate::unwind::UnwindError;
 
 /// Why a file, the kernel or a map could not be used for names.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +23,15 @@ pub enum SymbolizeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel's page of user code could not be read.
+    #[error(transparent)]
+    Vdso(#[from] VdsoError),
     /// DWARF that does not parse.
     #[error("parse DWARF")]
     Gimli(#[from] gimli::Error),
+    /// Go's table of functions is damaged or too large.
+    #[error(transparent)]
+    Go(#[from] UnwindError),
     /// The process that reads debug information did not answer with it.
     #[error("read debug information in a process of its own: {why}")]
     Dwarf {

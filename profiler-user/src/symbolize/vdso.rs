@@ -1,8 +1,5 @@
 //! The vdso, the kernel's own library in every process → names of its functions.
-//!
-//! It is no file, but every process of one architecture has the same image, so ours serves for all.
 
-use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
@@ -10,11 +7,8 @@ use profiler_common::address::{ElfVaddr, FileOffset};
 use super::error::SymbolizeError;
 use super::symtab::find_symbols;
 use crate::elf::sections::Sections;
-use crate::elf::{ElfError, ElfHeaders, read_exactly};
+use crate::elf::{ElfHeaders, vdso};
 use crate::host::ProcFs;
-
-/// Two pages on x86_64 and arm64 today.
-const IMAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// The image of the vdso.
 #[derive(Clone, Debug)]
@@ -25,25 +19,7 @@ pub struct VdsoImage {
 impl VdsoImage {
     /// Copies the vdso of this process; `None` if the kernel gives none.
     pub fn of_this_process(procfs: &ProcFs) -> Result<Option<Self>, SymbolizeError> {
-        let failed = |entry: &str| {
-            let path = procfs.path(entry);
-            move |source| SymbolizeError::Open { path, source }
-        };
-        let maps = procfs.open_entry("self/maps").map_err(failed("self/maps"))?;
-        for line in BufReader::new(maps).lines() {
-            let line = line.map_err(failed("self/maps"))?;
-            let Some((start, end)) = range_of_vdso(&line) else { continue };
-            let memory = procfs.open_entry("self/mem").map_err(failed("self/mem"))?;
-            let found = end.saturating_sub(start);
-            if found > IMAGE_BYTES_MAX {
-                return Err(
-                    ElfError::TooLarge { what: "bytes of vdso", found, limit: IMAGE_BYTES_MAX }.into()
-                );
-            }
-            let bytes = read_exactly(&memory, "vdso", start, found)?;
-            return Ok(Some(Self { bytes: bytes.into() }));
-        }
-        Ok(None)
+        Ok(vdso::image_of_this_process(procfs)?.map(|bytes| Self { bytes }))
     }
 
     /// The image: an ELF file, as it is mapped from its first byte on.
@@ -75,22 +51,9 @@ fn with_prefix(name: &Arc<str>) -> Arc<str> {
     if name.starts_with('_') { Arc::clone(name) } else { format!("__vdso_{name}").into() }
 }
 
-fn range_of_vdso(line: &str) -> Option<(u64, u64)> {
-    let (start, end) = line.strip_suffix("[vdso]")?.split_whitespace().next()?.split_once('-')?;
-    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_range_comes_from_the_line_of_the_vdso() {
-        let line = "7ffd3a9f2000-7ffd3a9f4000 r-xp 00000000 00:00 0                          [vdso]";
-        assert_eq!(range_of_vdso(line), Some((0x7ffd_3a9f_2000, 0x7ffd_3a9f_4000)));
-        assert_eq!(range_of_vdso("7ffd3a9ee000-7ffd3a9f2000 r--p 00000000 00:00 0 [vvar]"), None);
-        assert_eq!(range_of_vdso("x-y r-xp 0 00:00 0 [vdso]"), None);
-    }
 
     #[test]
     fn the_running_kernels_functions_are_named() {

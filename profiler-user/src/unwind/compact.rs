@@ -82,6 +82,14 @@ impl FileRows {
         &self.stats
     }
 
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.rules.len() * size_of::<Rule>()
+            + self.pages.len() * size_of::<Page>()
+            + self.rows.len() * size_of::<UnwindRow>()
+    }
+
     /// Distinct rules, in the file's numbers.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

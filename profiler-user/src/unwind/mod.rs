@@ -20,12 +20,16 @@ pub mod go_names;
 mod go_pclntab;
 mod go_rows;
 mod known_code;
+pub mod offline;
 pub mod publish;
+mod queue;
 mod section_bytes;
+pub mod snapshots;
+pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod walker;
-pub mod worker;
+mod worker;
 
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
 
@@ -33,6 +37,7 @@ pub use builder::Budget;
 pub use compact::{FileRows, Page, RowStats, RuleNumbers, RuleTable};
 pub use error::UnwindError;
 pub use go_names::{GoNames, GoPlace};
+pub use store::{NoRows, RowKey, RowStore, RowsAt};
 
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, ReadAt};

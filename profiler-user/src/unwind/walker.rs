@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use profiler_common::abi::WalkedProcess;
 
 use super::publish::Publisher;
-use super::worker::RowWorker;
+use super::snapshots::TextPageOf;
+use super::store::{RowKey, RowStore, RowsAt};
 use crate::collect::{RawSample, Tgid};
 use crate::host::MonotonicNanos;
 use crate::process::FileId;
@@ -31,7 +32,7 @@ struct Seen {
 /// Keeps the walker's tables in step with the processes.
 pub struct Walker {
     publisher: Publisher,
-    worker: RowWorker,
+    store: RowStore,
     seen: HashMap<Tgid, Seen>,
     /// Files whose rows were asked for, and who waits for them.
     waiting: HashMap<FileId, HashSet<Tgid>>,
@@ -42,16 +43,24 @@ pub struct Walker {
 
 impl Walker {
     /// Over empty tables.
-    pub fn new(publisher: Publisher, worker: RowWorker) -> Self {
+    pub fn new(publisher: Publisher, store: RowStore) -> Self {
         Self {
             publisher,
-            worker,
+            store,
             seen: HashMap::new(),
             waiting: HashMap::new(),
             without_rows: HashSet::new(),
             due: HashSet::new(),
         }
     }
+
+    /// Rows of files, for who walks stacks off line.
+    pub fn store(&mut self) -> &mut RowStore {
+        &mut self.store
+    }
+
+    /// Notes pages that a walk off line came through.
+    pub fn want(&mut self, _pages: &[TextPageOf]) {}
 
     /// Notes a sample of a process with user memory.
     pub fn saw(&mut self, sample: &RawSample, owner: SampleOwner) {
@@ -71,10 +80,11 @@ impl Walker {
 
     /// Loads rows that are ready and publishes what is due.
     pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos) {
-        let done: Vec<_> = self.worker.done().collect();
-        for (id, rows) in done {
+        for key in self.store.collect() {
+            let RowKey::File(id) = key else { continue };
+            let rows = self.store.rows(key, processes.files());
             // A file that is damaged, or has no room, is walked by frame pointers.
-            if !rows.is_ok_and(|rows| self.publisher.file(id, &rows).is_ok()) {
+            if !matches!(rows, RowsAt::Ready(rows) if self.publisher.file(id, &rows).is_ok()) {
                 self.without_rows.insert(id);
             }
             self.due.extend(self.waiting.remove(&id).unwrap_or_default());
@@ -96,15 +106,12 @@ impl Walker {
                 waiting.insert(tgid);
                 continue;
             }
-            let file =
-                processes.files().get(id).and_then(|file| Some((file.file.as_ref()?, file.elf.as_ref()?)));
-            match file {
-                Some((file, elf)) if self.worker.request(id, file, elf) => {
-                    self.waiting.insert(id, HashSet::from([tgid]));
-                }
-                Some(_) => {} // asked again when the process is published next
-                None => {
+            match self.store.rows(RowKey::File(id), processes.files()) {
+                RowsAt::Never(_) => {
                     self.without_rows.insert(id);
+                }
+                _ => {
+                    self.waiting.insert(id, HashSet::from([tgid]));
                 }
             }
         }

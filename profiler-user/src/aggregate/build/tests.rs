@@ -66,9 +66,12 @@ impl Fixture {
             user_stack: user.map(StackHash),
             user_outcome,
             weight: 10,
+            snapshot: None,
         };
         let asked_again = &mut self.asked_again;
-        self.window.take(&sample, &mut self.stacks, &mut self.processes, |hash| asked_again.push(hash));
+        let owner = self.processes.owner(&sample);
+        let ask_again = |hash| asked_again.push(hash);
+        self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
     }
 
     fn check(&self, names: &[(Place, &str)], expected: &Expect) -> Finished {
@@ -149,7 +152,8 @@ fn a_chain_that_does_not_reach_an_entry_point_says_so() {
         "#]],
     );
     let share = finished.completeness.overall;
-    assert_eq!((share.complete, share.main_reason()), (0, Some(Outcome::FramePointerChainEnd)));
+    let end = BrokenOff { reason: Outcome::FramePointerChainEnd, at: Some(EndedIn::MadeAtRunTime) };
+    assert_eq!((share.complete, share.ends()), (0, vec![(&end, 1)]));
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn a_sample_that_lost_both_parts_is_one_loss_and_no_whole_stack() {
     );
     assert_eq!(fixture.window.counts().get(Outcome::SampleWithoutDefinition), 2);
     assert_eq!(fixture.asked_again, [1, 2, 1].map(StackHash));
-    assert_eq!(finished.completeness.overall.complete, 0);
+    assert_eq!((finished.completeness.overall.complete, finished.completeness.overall.incomplete()), (0, 2));
 }
 
 #[test]
@@ -230,9 +234,12 @@ fn a_sample_without_a_user_stack_says_why() {
     let finished = fixture.check(
         &[(Place::Kernel(KernelAddr(0x20)), "do_exit")],
         &expect![[r#"
-            [incomplete: the process was exiting or in exec];do_exit 1×10
+            [exiting or in exec];do_exit 1×10
             do_exit 1×10
         "#]],
     );
-    assert_eq!(finished.completeness.overall.complete, 1);
+    let share = finished.completeness.overall;
+    assert_eq!(share.with_user_stack(), 0);
+    let without: Vec<_> = share.without_user_stack.into_iter().collect();
+    assert_eq!(without, [(Outcome::KernelThread, 1), (Outcome::NoUserMemory, 1)]);
 }

@@ -1,11 +1,12 @@
 //! Sequences of process events and samples → whose sample it is and where its frames lie.
 
-use profiler_common::address::{FileOffset, RuntimeAddr};
+use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
 use super::*;
 use crate::collect::process_event::FileHint;
+use crate::process::Place;
 
 /// A table over a host whose `/proc` is empty: events alone must do.
 fn table() -> (ProcessTable, tempfile::TempDir) {
@@ -25,6 +26,7 @@ fn sample(tgid: u32, tid: u32, start_time: u64) -> RawSample {
         user_stack: None,
         user_outcome: Outcome::FramePointerChainEnd,
         weight: 1,
+        snapshot: None,
     }
 }
 
@@ -103,6 +105,20 @@ fn a_forked_child_has_its_parents_memory_and_name() {
     exec(&mut table, 5, 11, "worker");
     assert!(!table.is_fork_without_exec(Tgid(11), Tgid(10)));
     assert!(table.is_astray(Tgid(11), Frame::unbacked(0x1800, false)), "exec leaves no mapping behind");
+}
+
+#[test]
+fn a_forked_child_has_one_thread_however_many_its_parent_has() {
+    let (mut table, _folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "server");
+    let (tgid, tid, creator) = (Tgid(10), Tid(12), Tid(10));
+    apply(&mut table, 3, ProcessChange::ThreadStart { tgid, tid, creator });
+    fork(&mut table, 4, 11, 10);
+    exit(&mut table, 5, 11, 11);
+    let mut forgotten = Vec::new();
+    table.forget_ended(MonotonicNanos(u64::MAX), |tgid| forgotten.push(tgid));
+    assert_eq!(forgotten, [Tgid(11)]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Real programs, compiled in every variant → names, lines and inlined functions.
 
+mod go;
+
 use super::*;
 use crate::elf::fixture::{Fixture, TinyElf};
 use crate::host::ProcFs;

@@ -1,0 +1,160 @@
+//! A sample that cannot be walked yet → a [`SnapshotEvent`]: its registers and the top of its stack.
+//!
+//! User space unwinds it by the same step, once it has the process's mappings and the rows of their files. Copied is
+//! up to the stack's base, so arguments and environment stay where they are.
+
+use core::arch::asm;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as raw;
+use profiler_common::abi::{
+    KIND_SNAPSHOT, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SNAPSHOT_QUOTAS, SNAPSHOT_SPAN_BITS,
+    SNAPSHOTS_A_SPAN, SampleEvent, SamplerConfig, SnapshotEvent,
+};
+use profiler_common::outcome::Outcome;
+
+use crate::helpers::{self, Task};
+use crate::maps::{COPIED_PIECE, QUOTAS, SNAPSHOT, SnapshotScratch, Walk};
+
+/// DWARF number of the stack pointer.
+#[cfg(bpf_target_arch = "x86_64")]
+const SP: usize = 7;
+#[cfg(bpf_target_arch = "aarch64")]
+const SP: usize = 31;
+
+/// Sends the sample with its stack. False if it has to do without: counted.
+#[inline(always)]
+pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEvent) -> bool {
+    let waiting = helpers::ring_bytes_waiting();
+    // The last quarter of the ring is left to plain samples: they are small, and losing one is losing time.
+    let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
+    if is_filling_up || !is_within_quota(sample) {
+        helpers::count(Outcome::SnapshotRefused);
+        return false;
+    }
+    let Some(scratch) = SNAPSHOT.get_ptr_mut(0) else {
+        helpers::count(Outcome::NoScratch);
+        return false;
+    };
+    // SAFETY: this CPU's slot, held by nobody else during the tick.
+    let scratch = unsafe { &mut *scratch };
+    let sp = walk.sampled[SP];
+    let (wanted, is_cut) = wanted(task, config, sp);
+    copy(sp, wanted, scratch);
+    let copied = scratch.header.stack_bytes as u64;
+    let cut = if is_cut { SNAPSHOT_CUT } else { 0 };
+    let fault = if copied < wanted { SNAPSHOT_FAULT } else { 0 };
+    // Member by member: the whole would not fit on the stack.
+    let header = &mut scratch.header;
+    header.sample = *sample;
+    header.sample.kind = KIND_SNAPSHOT;
+    header.registers = walk.sampled;
+    header.pc = walk.sampled_pc;
+    header.flags = cut | fault;
+    let mut len = copied;
+    // SAFETY: no instruction. VERIFIER: the bound below must not be computed away.
+    unsafe { asm!("/* {0} */", inout(reg) len) };
+    if len > SNAPSHOT_BYTES_MAX as u64 {
+        len = SNAPSHOT_BYTES_MAX as u64;
+    }
+    let len = size_of::<SnapshotEvent>() as u64 + len;
+    let wake = waiting >= config.wakeup_bytes as u64;
+    // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
+    let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };
+    if !sent {
+        helpers::count(Outcome::SnapshotRefused);
+        return false;
+    }
+    helpers::count(Outcome::Samples);
+    helpers::count(Outcome::Snapshots);
+    true
+}
+
+/// Whether the process may send another one, which is noted.
+#[inline(always)]
+fn is_within_quota(sample: &SampleEvent) -> bool {
+    let process = sample.start_time ^ ((sample.tgid as u64) << 40);
+    // Fibonacci hashing: the upper bits of the product are the best mixed.
+    let slot = process.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let Some(quota) = QUOTAS.get_ptr_mut(slot as u32 & (SNAPSHOT_QUOTAS - 1)) else { return false };
+    // SAFETY: a valid slot. Other CPUs may write it at the same time; the worst is one snapshot more or less.
+    let quota = unsafe { &mut *quota };
+    let span = (sample.time >> SNAPSHOT_SPAN_BITS) as u32;
+    if quota.process != process || quota.span != span {
+        quota.process = process;
+        quota.span = span;
+        quota.sent = 0;
+    }
+    quota.sent += 1;
+    quota.sent <= SNAPSHOTS_A_SPAN
+}
+
+/// Bytes from the stack pointer to the stack's base, as far as it is known, and whether it lies beyond what is copied.
+///
+/// A main thread's stack ends at `mm->start_stack`, others end where the C library keeps the thread's own block.
+/// Neither is near a goroutine's or a coroutine's stack: of those as much is copied as a snapshot holds.
+#[inline(always)]
+fn wanted(task: Task, config: &SamplerConfig, sp: u64) -> (u64, bool) {
+    let start_stack = task.task_at(config.task.mm).u64_at(config.task.mm_start_stack);
+    let most = SNAPSHOT_BYTES_MAX as u64;
+    let to_start_stack = start_stack.wrapping_sub(sp);
+    if to_start_stack <= most {
+        return (to_start_stack, false);
+    }
+    let to_thread_block = task.u64_at(config.task.thread_pointer).wrapping_sub(sp);
+    if to_thread_block <= most { (to_thread_block, false) } else { (most, true) }
+}
+
+/// What the copying of a piece needs; a pointer only, so that the second pass looks to the verifier like the first.
+#[repr(C)]
+struct Copying {
+    scratch: *mut SnapshotScratch,
+}
+
+/// Pieces that a stack of the greatest length can touch.
+const PIECES_MAX: u32 = (SNAPSHOT_BYTES_MAX / COPIED_PIECE) as u32 + 1;
+
+/// Copies from the stack pointer up, in pieces that end at pages' ends: an absent page loses only what lies above it.
+/// What is copied is counted in the header.
+#[inline(always)]
+fn copy(sp: u64, wanted: u64, scratch: &mut SnapshotScratch) {
+    scratch.header.stack_bytes = 0;
+    scratch.sp = sp;
+    scratch.wanted = wanted;
+    let mut copying = Copying { scratch };
+    // SAFETY: the callback has the signature that the helper asks for, and what it is given lives until then.
+    unsafe {
+        raw::bpf_loop(PIECES_MAX, copy_piece as *const () as *mut c_void, (&raw mut copying).cast(), 0);
+    }
+}
+
+/// Gives 1 when the copy is over.
+#[inline(never)]
+extern "C" fn copy_piece(_index: u32, copying: *mut Copying) -> i64 {
+    const PIECE: u64 = COPIED_PIECE as u64;
+    // SAFETY: made by copy; points to a map value that nobody else uses during the tick.
+    let scratch = unsafe { &mut *(*copying).scratch };
+    let copied = scratch.header.stack_bytes as u64;
+    let from = scratch.sp.wrapping_add(copied);
+    let left = scratch.wanted.wrapping_sub(copied);
+    if copied >= scratch.wanted {
+        return 1;
+    }
+    let to_page_end = PIECE - (from & (PIECE - 1));
+    let mut len = if to_page_end < left { to_page_end } else { left };
+    let mut at = copied;
+    // SAFETY: no instruction. VERIFIER: it has to see the masks below, which LLVM would prove away.
+    unsafe { asm!("/* {0} {1} */", inout(reg) len, inout(reg) at) };
+    len = ((len - 1) & (PIECE - 1)) + 1;
+    at &= SNAPSHOT_BYTES_MAX as u64 - 1;
+    // SAFETY: the stack has a piece more than `at` can reach, and `len` is at most a piece.
+    let is_there = unsafe {
+        let to = scratch.stack.as_mut_ptr().add(at as usize);
+        helpers::read_user(to.cast(), len, from)
+    };
+    if !is_there {
+        return 1;
+    }
+    scratch.header.stack_bytes = (copied + len) as u32;
+    0
+}

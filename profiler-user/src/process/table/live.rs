@@ -1,0 +1,117 @@
+//! One process as far as its events and `/proc` tell: how it begins, by what it inherits. Reads nothing itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::collect::{Tgid, Tid};
+use crate::host::MonotonicNanos;
+use crate::process::ProcessId;
+use crate::process::mappings::Mappings;
+use crate::process::scan::ScannedProcess;
+
+/// What a process is called that ended before anything about it was known.
+const UNSEEN_NAME: &str = "[unknown process]";
+
+/// What is known of a process that has not ended, or only just.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Start on the boot clock, 0 if no sample or scan told yet.
+    pub(super) start_time: u64,
+    /// Programs executed by its last sample, 0 if none came since its fork or exec.
+    pub(super) exec_id: u32,
+    pub(super) executable_name: Arc<str>,
+    /// Set by exec until the first mapping tells the file's full name.
+    pub(super) executable_name_is_short: bool,
+    pub(super) threads: HashMap<Tid, Arc<str>>,
+    pub(super) mappings: Arc<Mappings>,
+    pub(super) mappings_generation: u64,
+    /// All mappings come from events or a scan, so an unknown address is unknown to the kernel too.
+    pub(super) is_known: bool,
+    pub(super) parent: Option<Tgid>,
+    pub(super) has_executed: bool,
+    pub(super) started: Option<MonotonicNanos>,
+    pub(super) sampled_as: Option<ProcessId>,
+    /// When its mappings were last found to be wrong.
+    pub(super) doubted: Option<MonotonicNanos>,
+}
+
+impl Live {
+    /// As `/proc` tells of it.
+    pub(super) fn scanned(found: ScannedProcess, mappings_generation: u64) -> Self {
+        Self {
+            start_time: found.start_time,
+            executable_name: found.executable_name,
+            threads: found.threads,
+            mappings: Arc::new(found.mappings),
+            is_known: true,
+            ..Self::unknown(mappings_generation)
+        }
+    }
+
+    /// Its child, which has its memory and the calling thread. A fork is told of by its caller's process alone,
+    /// so the child's thread is called what the parent's first one is.
+    pub(super) fn forked(&self, child: Tgid, parent: Tgid, at: MonotonicNanos) -> Self {
+        let name = self.threads.get(&Tid(parent.0)).unwrap_or(&self.executable_name);
+        Self {
+            start_time: 0,
+            exec_id: 0,
+            executable_name: Arc::clone(&self.executable_name),
+            executable_name_is_short: self.executable_name_is_short,
+            threads: HashMap::from([(Tid(child.0), Arc::clone(name))]),
+            mappings: Arc::clone(&self.mappings),
+            mappings_generation: self.mappings_generation,
+            is_known: self.is_known,
+            parent: Some(parent),
+            has_executed: false,
+            started: Some(at),
+            sampled_as: None,
+            doubted: None,
+        }
+    }
+
+    /// The program that it begins with an exec.
+    pub(super) fn executed(
+        before: Option<&Self>,
+        tgid: Tgid,
+        name: &str,
+        at: MonotonicNanos,
+        generation: u64,
+    ) -> Self {
+        Self {
+            start_time: before.map_or(0, |live| live.start_time),
+            executable_name: name.into(),
+            executable_name_is_short: true,
+            // Whichever thread called exec is the leader now, and the only one.
+            threads: HashMap::from([(Tid(tgid.0), name.into())]),
+            is_known: true,
+            has_executed: true,
+            parent: before.and_then(|live| live.parent),
+            started: Some(at),
+            ..Self::unknown(generation)
+        }
+    }
+
+    /// Whether nothing was found out about it but that it is there.
+    pub(super) fn is_unseen(&self) -> bool {
+        !self.is_known && self.mappings.is_empty() && &*self.executable_name == UNSEEN_NAME
+    }
+
+    /// Nothing is known but that there is one.
+    pub(super) fn unknown(mappings_generation: u64) -> Self {
+        Self {
+            start_time: 0,
+            exec_id: 0,
+            executable_name: UNSEEN_NAME.into(),
+            executable_name_is_short: false,
+            threads: HashMap::new(),
+            mappings: Arc::default(),
+            mappings_generation,
+            is_known: false,
+            parent: None,
+            has_executed: false,
+            started: None,
+            sampled_as: None,
+            doubted: None,
+        }
+    }
+}

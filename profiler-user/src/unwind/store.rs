@@ -1,0 +1,191 @@
+//! Which file's rows are wanted → its rows, kept in memory up to a bound, made by the worker.
+//!
+//! ```text
+//!   rows(key) ─┬ kept ──────▶ Ready
+//!              ├ unusable ──▶ Never, and why
+//!              └ else ──────▶ Pending, asked of the worker ── collect ──▶ kept or unusable
+//! ```
+//!
+//! Who walks stacks off line and who fills the kernel's tables ask here. Never waits but in [`RowStore::wait`].
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::UnwindError;
+use super::queue::{Asked, Job, Made, RowQueue};
+use super::{FileRows, worker};
+use crate::host::ProcFs;
+use crate::process::FileId;
+use crate::process::files::FileTable;
+
+/// Bytes of rows that are kept, the ones asked for last: all libraries of a common host, or node, a JVM and
+/// rustc's driver together (11 MB). What was let go is read from the disk cache or made again.
+const KEPT_BYTES_MAX: usize = 24 << 20;
+
+/// What has rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    /// An ELF file.
+    File(FileId),
+    /// The kernel's page of user code, the same in every process of our own architecture.
+    Vdso,
+}
+
+/// Where the rows of a file are.
+#[derive(Clone, Debug)]
+pub enum RowsAt {
+    /// Here.
+    Ready(Arc<FileRows>),
+    /// Being made; [`RowStore::collect`] tells when it is worth asking again.
+    Pending,
+    /// There will be none; its frames are walked by frame pointers.
+    Never(NoRows),
+}
+
+/// Why there will be no rows.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoRows {
+    /// No ELF file, or one that could not be opened or kept open.
+    #[error("not an ELF file that could be opened")]
+    NotOpen,
+    /// Damaged, too large, or for another machine.
+    #[error("{0}")]
+    Unusable(#[source] Arc<UnwindError>),
+    /// The kernel gives its processes no page of user code.
+    #[error("there is no vdso")]
+    NoVdso,
+    /// The thread that makes rows has ended, which is a fault of ours.
+    #[error("the thread that makes rows has ended")]
+    NoWorker,
+}
+
+#[derive(Debug)]
+struct Kept {
+    rows: Arc<FileRows>,
+    last_asked: u64,
+}
+
+/// Rows of all files.
+#[derive(Debug)]
+pub struct RowStore {
+    queue: Arc<RowQueue>,
+    kept: HashMap<RowKey, Kept>,
+    kept_bytes: usize,
+    bytes_max: usize,
+    /// Counts what was asked, so that the least recently asked can be told.
+    asks: u64,
+    never: HashMap<RowKey, NoRows>,
+}
+
+impl RowStore {
+    /// Starts the thread that makes rows; it ends with this.
+    pub fn start(proc: ProcFs) -> io::Result<Self> {
+        let queue = Arc::new(RowQueue::default());
+        worker::start(Arc::clone(&queue), proc)?;
+        Ok(Self::over(queue, KEPT_BYTES_MAX))
+    }
+
+    fn over(queue: Arc<RowQueue>, bytes_max: usize) -> Self {
+        Self { queue, kept: HashMap::new(), kept_bytes: 0, bytes_max, asks: 0, never: HashMap::new() }
+    }
+
+    /// The rows of a file, or of the vdso. If they are not at hand the worker is asked for them; each time counts for
+    /// how early it makes them.
+    pub fn rows(&mut self, key: RowKey, files: &FileTable) -> RowsAt {
+        self.asks += 1;
+        if let Some(kept) = self.kept.get_mut(&key) {
+            kept.last_asked = self.asks;
+            return RowsAt::Ready(Arc::clone(&kept.rows));
+        }
+        if let Some(why) = self.never.get(&key) {
+            return RowsAt::Never(why.clone());
+        }
+        if self.queue.ask_again(key) {
+            return RowsAt::Pending;
+        }
+        match self.ask(key, files) {
+            Ok(Asked::Waits | Asked::Refused) => RowsAt::Pending,
+            Ok(Asked::Closed) => self.never(key, NoRows::NoWorker),
+            Err(why) => self.never(key, why),
+        }
+    }
+
+    fn ask(&self, key: RowKey, files: &FileTable) -> Result<Asked, NoRows> {
+        let RowKey::File(id) = key else { return Ok(self.queue.ask(key, 0, Job::Vdso)) };
+        let found = files.get(id).and_then(|file| Some((file.file.as_ref()?, file.elf.as_ref()?)));
+        let (file, headers) = found.ok_or(NoRows::NotOpen)?;
+        // Out of descriptors for a moment; the next ask may find one.
+        let Ok(file) = file.try_clone() else { return Ok(Asked::Refused) };
+        let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        Ok(self.queue.ask(key, bytes, Job::File(file, headers.clone())))
+    }
+
+    fn never(&mut self, key: RowKey, why: NoRows) -> RowsAt {
+        self.never.insert(key, why.clone());
+        RowsAt::Never(why)
+    }
+
+    /// Takes what the worker has done since. Gives what is now ready, or known to have no rows.
+    pub fn collect(&mut self) -> Vec<RowKey> {
+        let done = self.queue.take_done();
+        done.into_iter().map(|(key, made)| self.keep(key, made)).collect()
+    }
+
+    fn keep(&mut self, key: RowKey, made: Made) -> RowKey {
+        match made {
+            Some(Ok(rows)) => {
+                self.asks += 1;
+                self.kept_bytes += rows.bytes();
+                self.kept.insert(key, Kept { rows: Arc::new(rows), last_asked: self.asks });
+                self.let_go(key);
+            }
+            Some(Err(error)) => {
+                self.never.insert(key, NoRows::Unusable(Arc::new(error)));
+            }
+            None => {
+                self.never.insert(key, NoRows::NoVdso);
+            }
+        }
+        key
+    }
+
+    /// Lets go of what was asked for longest ago until the bound holds, but for `newest`.
+    fn let_go(&mut self, newest: RowKey) {
+        while self.kept_bytes > self.bytes_max {
+            let others = self.kept.iter().filter(|(key, _)| **key != newest);
+            let oldest = others.min_by_key(|(_, kept)| kept.last_asked).map(|(key, _)| *key);
+            let Some(kept) = oldest.and_then(|key| self.kept.remove(&key)) else { return };
+            self.kept_bytes -= kept.rows.bytes();
+        }
+    }
+
+    /// Waits until the worker has done something, nothing is left to wait for, or the time is over. True if there is
+    /// something to collect.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        self.queue.wait_done(at_most)
+    }
+
+    /// Whether nothing is being made and nothing waits to be collected.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_idle()
+    }
+
+    /// Files whose unwind information cannot be used, and why. Those that were never opened are not among them.
+    pub fn unusable(&self) -> impl Iterator<Item = (RowKey, &UnwindError)> {
+        self.never.iter().filter_map(|(key, why)| match why {
+            NoRows::Unusable(error) => Some((*key, &**error)),
+            _ => None,
+        })
+    }
+}
+
+impl Drop for RowStore {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;
