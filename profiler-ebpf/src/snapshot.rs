@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
     KIND_SNAPSHOT, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SNAPSHOT_QUOTAS, SNAPSHOT_SPAN_BITS,
-    SNAPSHOTS_A_SPAN, SampleEvent, SamplerConfig, SnapshotEvent,
+    SampleEvent, SamplerConfig, SnapshotEvent,
 };
 use profiler_common::outcome::Outcome;
 
@@ -28,7 +28,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     let waiting = helpers::ring_bytes_waiting();
     // The last quarter of the ring is left to plain samples: they are small, and losing one is losing time.
     let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
-    if is_filling_up || !is_within_quota(sample) {
+    if is_filling_up || !is_within_quota(sample, config) {
         helpers::count(Outcome::SnapshotRefused);
         return false;
     }
@@ -72,7 +72,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
 
 /// Whether the process may send another one, which is noted.
 #[inline(always)]
-fn is_within_quota(sample: &SampleEvent) -> bool {
+fn is_within_quota(sample: &SampleEvent, config: &SamplerConfig) -> bool {
     let process = sample.start_time ^ ((sample.tgid as u64) << 40);
     // Fibonacci hashing: the upper bits of the product are the best mixed.
     let slot = process.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -86,7 +86,7 @@ fn is_within_quota(sample: &SampleEvent) -> bool {
         quota.sent = 0;
     }
     quota.sent += 1;
-    quota.sent <= SNAPSHOTS_A_SPAN
+    quota.sent <= config.snapshots_a_span
 }
 
 /// Bytes from the stack pointer to the stack's base, as far as it is known, and whether it lies beyond what is copied.

@@ -31,7 +31,7 @@ fn main() -> Result<()> {
             best = best.min(cpu_micros() - before);
         }
         let Some(rows) = rows else { continue };
-        table.adopt(&rows);
+        rows.pages().iter().for_each(|page| drop(table.page_rows(&rows, page.number)));
         let stats = rows.stats();
         let text = stats.text_bytes as f64 / f64::from(1 << 20);
         let unsupported: Vec<String> = Unsupported::ALL

@@ -18,8 +18,18 @@ use crate::stacks::{Stack, Stacks, fits, ratio};
 const PROGRAM: &[&str] = &["_start"];
 /// Where glibc's threads begin.
 const THREAD: &[&str] = &["clone", "clone3", "__clone", "__clone3", "__GI___clone", "__GI___clone3"];
-/// Where what Go runs begins: goroutines, the stacks that its scheduler runs on, C's threads for cgo.
-const GO: &[&str] = &["runtime.goexit*", "runtime.mstart*", "runtime.rt0_go*", "_start", "clone", "clone3"];
+/// Where what Go runs begins: goroutines, the stacks that its scheduler runs on (which leaves a goroutine by `mcall` and
+/// `morestack`, where Go's own traces end), C's threads for cgo.
+const GO: &[&str] = &[
+    "runtime.goexit*",
+    "runtime.mstart*",
+    "runtime.mcall*",
+    "runtime.morestack*",
+    "runtime.rt0_go*",
+    "_start",
+    "clone",
+    "clone3",
+];
 
 /// Begins the frame that stands for what is missing.
 const MARKER: &str = "[incomplete";

@@ -18,3 +18,4 @@ mod processes;
 mod second_opinion;
 mod traces;
 mod usage;
+mod whole_second_opinion;

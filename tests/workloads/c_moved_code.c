@@ -1,14 +1,16 @@
 // build: -O2 -fomit-frame-pointer -DNO_FRAMES
-/* Executes code that is no longer where it was mapped. Works once before the move, so that the old place is known.
+/* Executes code that is no longer where it was mapped. Works before the move for so many milliseconds of CPU time, and as
+ * long behind it; 0 means once before and for ever behind.
  *   away     mremap moves a library's code elsewhere
  *   over     another library's code is moved to where the first one's was, which was unmapped
  *   huge     the program's own code is copied to anonymous memory, which mremap puts in its place, as is done for huge pages
- * usage: c_moved_code away LEFT_LIBRARY | over LEFT_LIBRARY RIGHT_LIBRARY | huge */
+ * usage: c_moved_code CPU_MILLISECONDS away LEFT_LIBRARY | over LEFT_LIBRARY RIGHT_LIBRARY | huge */
 #define _GNU_SOURCE
 #include "burn.h"
 #include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 typedef uint64_t (*work_function)(uint64_t steps);
 
@@ -64,29 +66,46 @@ static void copy_own_code(void) {
     moved((struct range){(uintptr_t)copy, (uintptr_t)copy + length}, own.start);
 }
 
-int main(int argc, char **argv) {
-    const char *how = argc > 1 ? argv[1] : "";
-    if (strcmp(how, "huge") == 0) {
-        burn_in_place();
-        copy_own_code();
-        argc = 1;
-        REPEAT(argc, argv, burn_in_place());
-    } else if (strcmp(how, "away") == 0 && argc > 2) {
-        work_function work = library_function(argv[2], "work_left");
+static work_function work;
+
+static inline __attribute__((always_inline)) void one_round(void) {
+    if (work) {
         run_moved(work);
+    } else {
+        burn_in_place();
+    }
+}
+
+static inline __attribute__((always_inline)) void work_before(uint64_t nanos) {
+    do one_round();
+    while (cpu_nanos() < nanos);
+}
+
+int main(int argc, char **argv) {
+    uint64_t millis = wanted_cpu_millis(argc, argv);
+    const char *how = argc > 2 ? argv[2] : "", *first = argc > 3 ? argv[3] : "", *second = argc > 4 ? argv[4] : "";
+    if (strcmp(how, "huge") == 0) {
+        work_before(millis * 1000000ull);
+        copy_own_code();
+    } else if (strcmp(how, "away") == 0) {
+        work = library_function(first, "work_left");
+        work_before(millis * 1000000ull);
         struct range from = code_around((uintptr_t)work);
         work = (work_function)(moved(from, 0) + ((uintptr_t)work - from.start));
-        argc = 1;
-        REPEAT(argc, argv, run_moved(work));
-    } else if (strcmp(how, "over") == 0 && argc > 3) {
-        work_function left = library_function(argv[2], "work_left");
-        run_moved(left);
-        work_function right = library_function(argv[3], "work_right");
+    } else if (strcmp(how, "over") == 0) {
+        work_function left = work = library_function(first, "work_left");
+        work_before(millis * 1000000ull);
+        work_function right = library_function(second, "work_right");
         struct range old = code_around((uintptr_t)left), from = code_around((uintptr_t)right);
         munmap((void *)old.start, old.end - old.start);
-        right = (work_function)(moved(from, old.start) + ((uintptr_t)right - from.start));
-        argc = 1;
-        REPEAT(argc, argv, run_moved(right));
+        work = (work_function)(moved(from, old.start) + ((uintptr_t)right - from.start));
+    } else {
+        return 64;
     }
-    return 64;
+    char both[24];
+    snprintf(both, sizeof both, "%llu", 2 * (unsigned long long)millis);
+    argv[1] = both;
+    REPEAT(argc, argv, one_round());
+    // Not through exit: a library that lost its code still has functions to be called at the end.
+    _exit(0);
 }

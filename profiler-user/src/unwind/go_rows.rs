@@ -9,8 +9,9 @@
 //!
 //! Functions that write the stack pointer (`systemstack`, `asmcgocall`) keep the goroutine's frame in the frame pointer
 //! while they run on the thread's stack: from where they have a frame on, their rows go by it, and may lead to another
-//! stack. Those that have no frame (`mcall`, `morestack`) left their goroutine for good: Go's own profiles end there
-//! too. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//! stack. Those that have no frame (`morestack`, on arm64 `mcall`) left their goroutine for good: Go's own profiles end
+//! there too. On x86_64 `mcall` has a frame: it clears the frame pointer, and has left the goroutine with the argument
+//! that it then pushes. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
 
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported};
 
@@ -18,6 +19,9 @@ use super::builder::Builder;
 use super::error::UnwindError;
 use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
 use crate::elf::Machine;
+
+/// What `mcall` pushes on the stack of its goroutine: the frame pointer.
+const MCALL_FRAME_BYTES: i32 = 8;
 
 /// Adds all functions of the table to the builder.
 pub(super) fn read<B: AsRef<[u8]>>(
@@ -88,6 +92,7 @@ fn add<B: AsRef<[u8]>>(
         ranges += 1;
         end = range.end;
         let rule = match machine {
+            Machine::X86_64 if name == "runtime.mcall" && size > MCALL_FRAME_BYTES => Ok(Rule::END),
             Machine::X86_64 => x86_64(size, writes_sp),
             Machine::Arm64 => arm64(size, writes_sp),
         };

@@ -22,19 +22,23 @@ mod go_rows;
 mod known_code;
 pub mod offline;
 pub mod publish;
+pub mod publisher;
 mod queue;
+mod ranges;
 mod section_bytes;
 pub mod snapshots;
 pub mod store;
+pub mod tables;
 #[cfg(test)]
 mod tests;
+mod text_pages;
 pub mod walker;
 mod worker;
 
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
 
 pub use builder::Budget;
-pub use compact::{FileRows, Page, RowStats, RuleNumbers, RuleTable};
+pub use compact::{FileRows, Page, RowStats, RuleTable};
 pub use error::UnwindError;
 pub use go_names::{GoNames, GoPlace};
 pub use store::{NoRows, RowKey, RowStore, RowsAt};
@@ -67,6 +71,12 @@ pub fn read_rows(
     }
     known_code::read(source, headers, &sections, machine, &mut builder)?;
     builder.finish()
+}
+
+/// Whether a file's code runs on the machine that we run on.
+pub(crate) fn is_native(elf: &ElfHeaders) -> bool {
+    let own = if cfg!(target_arch = "aarch64") { Machine::Arm64 } else { Machine::X86_64 };
+    elf.machine() == Some(own)
 }
 
 fn vendor(machine: Machine) -> Vendor {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::error::UnwindError;
 use super::queue::{Asked, Job, Made, RowQueue};
-use super::{FileRows, worker};
+use super::{FileRows, is_native, worker};
 use crate::host::ProcFs;
 use crate::process::FileId;
 use crate::process::files::FileTable;
@@ -112,10 +112,18 @@ impl RowStore {
         }
     }
 
+    /// Whether it is known that there will be no rows. Asks nobody.
+    pub fn has_none(&self, key: RowKey) -> bool {
+        self.never.contains_key(&key)
+    }
+
     fn ask(&self, key: RowKey, files: &FileTable) -> Result<Asked, NoRows> {
         let RowKey::File(id) = key else { return Ok(self.queue.ask(key, 0, Job::Vdso)) };
         let found = files.get(id).and_then(|file| Some((file.file.as_ref()?, file.elf.as_ref()?)));
         let (file, headers) = found.ok_or(NoRows::NotOpen)?;
+        if !is_native(headers) {
+            return Err(NoRows::Unusable(Arc::new(UnwindError::ForeignMachine)));
+        }
         // Out of descriptors for a moment; the next ask may find one.
         let Ok(file) = file.try_clone() else { return Ok(Asked::Refused) };
         let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());

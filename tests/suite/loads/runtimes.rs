@@ -45,3 +45,11 @@ loads! {
         java_with(machine, &["-XX:+PreserveFramePointer"])
     };
 }
+
+/// Rows of the table that nothing is asked of: a compiler that keeps no frame pointers.
+pub(super) const REPORTED: &[super::Load] = &[super::Load {
+    what: "java (no frame pointers)",
+    needs: &["java", "javac"],
+    least: 0.0,
+    run: |machine| java_with(machine, &[]),
+}];

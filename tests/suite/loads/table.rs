@@ -29,8 +29,15 @@ fn row(load: &Load) -> Result<String> {
 #[test]
 #[ignore = "a table for people; each of its rows is a test of its own"]
 fn table() -> Result<()> {
-    let groups =
-        [native::LOADS, control_flow::LOADS, kernel::LOADS, runtimes::LOADS, storms::LOADS, pitfalls::LOADS];
+    let groups = [
+        native::LOADS,
+        control_flow::LOADS,
+        kernel::LOADS,
+        runtimes::LOADS,
+        runtimes::REPORTED,
+        storms::LOADS,
+        pitfalls::LOADS,
+    ];
     let mut out = std::io::stderr();
     for load in groups.iter().copied().flatten() {
         let row = row(load).unwrap_or_else(|error| format!("{:<36} fails: {error:#}", load.what));

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 use profiler_common::unwind_rule::{Base, Rule, RuleKind};
@@ -128,16 +127,32 @@ fn frame_sizes_are_those_of_the_debug_information() {
     }
 }
 
+/// Addresses of functions, by the linker's symbols.
+fn symbols(program: &Fixture) -> impl Fn(&str) -> u64 + '_ {
+    |name| program.vaddr_of(name).0
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_goroutine_that_was_left_by_mcall_is_not_looked_for() {
+    let Some(program) = Fixture::go(SOURCE, &[]) else { return };
+    let rows = super::readelf::rows_of(&program.path());
+    let start = symbols(&program)("runtime.mcall");
+    let bytes = std::fs::read(program.path()).unwrap();
+    let headers = ElfHeaders::read(&File::open(program.path()).unwrap()).unwrap();
+    let text = headers.segments().iter().find(|segment| segment.executable).unwrap();
+    let at = usize::try_from(start - text.vaddr.0 + text.file_offset.0).unwrap();
+    let calls_r12 = bytes[at..].windows(3).position(|code| code == [0x41, 0xff, 0xd4]).unwrap();
+    // Its callee's return address is looked up inside the call; before it has changed stacks there is a caller.
+    let call = rows.rule_at(ElfVaddr(start + u64::try_from(calls_r12).unwrap()));
+    assert_eq!((call, rows.rule_at(ElfVaddr(start)).kind()), (Rule::END, RuleKind::Register));
+}
+
 #[test]
 fn a_handler_leads_to_what_it_interrupted() {
     let Some(program) = Fixture::go(SOURCE, &[]) else { return };
     let rows = super::readelf::rows_of(&program.path());
-    let output = Command::new("nm").arg(program.path()).output().unwrap();
-    let symbols = String::from_utf8(output.stdout).unwrap();
-    let at = |name: &str| {
-        let line = symbols.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
-        u64::from_str_radix(line.split_whitespace().next().unwrap(), 16).unwrap()
-    };
+    let at = symbols(&program);
     let restorer = at("runtime.sigreturn__sigaction.abi0");
     let before = rows.rule_at(ElfVaddr(restorer - 1));
     assert_eq!(
