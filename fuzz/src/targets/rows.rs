@@ -6,9 +6,9 @@ use profiler_user::unwind::{Budget, FileRows, RuleTable, UnwindError, read_rows}
 
 use profiler_user::elf::ElfHeaders;
 
-/// A sixteenth of the defaults, so that an input of some KiB can reach every bound.
+/// A 64th of the defaults, so that an input of some KiB can reach every bound, and often.
 pub(crate) const BUDGET: Budget =
-    Budget { section_bytes: 4 << 20, work_bytes: 16 << 20, rows: 256 << 10, rules: 512, pages: 1 << 10 };
+    Budget { section_bytes: 1 << 20, work_bytes: 4 << 20, rows: 64 << 10, rules: 128, pages: 256 };
 
 /// The rows of a file, checked; `None` if it has none.
 pub(crate) fn checked(file: &[u8], headers: &ElfHeaders) -> Option<FileRows> {
