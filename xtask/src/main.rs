@@ -5,7 +5,7 @@
 //!   cargo xtask test [ARGS]          needed packages ─▶ every test this host runs   test.rs packages.rs
 //!   cargo xtask tidy                 the house rules that a program can check       tidy/
 //!   cargo xtask verifier [--update]  every program ─▶ the kernel's verifier         verifier.rs
-//!   cargo xtask bench                what flamekeeper costs, beside perf              bench/
+//!   cargo xtask bench [--part PART]  what flamekeeper costs, also beside perf        bench/
 //!   cargo xtask ci                   all of it, as on every change                  ci.rs
 //! ```
 //!
@@ -60,7 +60,7 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
-    /// Measure what flamekeeper costs, beside perf on the same load
+    /// Measure what flamekeeper costs: a sample, a program, the host; beside perf on the same load
     Bench(bench::Args),
     /// Every check and every test, as for a change that is to be merged
     Ci,
