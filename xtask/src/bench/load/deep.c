@@ -1,6 +1,6 @@
 /* A recursion of known depth with all the work at its end, in user code or in the kernel.
  * usage: deep CALLS user|kernel
- * CALLS are the frames below main, the last of them with the work. Says "ready" on stdout, then runs until killed. */
+ * CALLS are the frames below main, the last of them with the work or with the system call. Says "ready" on stdout, then runs until killed. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
