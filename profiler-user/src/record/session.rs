@@ -189,7 +189,7 @@ impl Session {
         live: &mut Live,
         console: &mut impl std::io::Write,
     ) -> Result<Ended, RecordError> {
-        let rounds =
+        let mut rounds =
             Rounds::every(ROUND).map_err(|source| RecordError::System { what: "start a timer", source })?;
         let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
         tokio::pin!(deadline);
@@ -201,6 +201,7 @@ impl Session {
                 }
                 filled = self.ring.readable() => {
                     filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
+                    rounds.hurry().map_err(|source| RecordError::System { what: "set a timer", source })?;
                     None
                 }
                 ended = signals.next() => Some(ended),
@@ -269,9 +270,13 @@ impl Session {
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.round(&mut self.processes, now);
+            walker.store().collect();
         }
+        // Before pages are loaded, so that those which these walks came by are loaded too.
         self.retry_snapshots();
+        if let Some(walker) = &mut self.walker {
+            walker.round(&mut self.processes, now, horizon);
+        }
     }
 
     fn sample(&mut self, sample: RawSample) {
@@ -296,6 +301,15 @@ impl Session {
                 self.walked(&walked);
             }
             return;
+        }
+        let now = self.clock.monotonic();
+        let mut sample = sample;
+        if let Some(walker) = &mut self.walker
+            && sample.user_stack.is_some()
+            && walker.is_misled(&sample, owner, now)
+        {
+            sample.user_stack = None;
+            sample.user_outcome = Outcome::CodeReplaced;
         }
         let ask_again = ask_again(&mut self.sampler);
         self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);

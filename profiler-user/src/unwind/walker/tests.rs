@@ -72,6 +72,18 @@ impl Host {
     }
 
     fn sample(&mut self, tgid: u32) {
+        let (sample, owner) = self.sample_at(tgid);
+        self.walker.saw(&sample, owner);
+    }
+
+    /// Whether the kernel half went by what was no longer true of the process.
+    fn is_misled(&mut self, tgid: u32) -> bool {
+        let (sample, owner) = self.sample_at(tgid);
+        self.walker.saw(&sample, owner);
+        self.walker.is_misled(&sample, owner, self.now)
+    }
+
+    fn sample_at(&mut self, tgid: u32) -> (RawSample, SampleOwner) {
         let sample = RawSample {
             at: self.now,
             tgid: Tgid(tgid),
@@ -86,12 +98,12 @@ impl Host {
             snapshot: None,
         };
         let owner = self.processes.owner(&sample);
-        self.walker.saw(&sample, owner);
+        (sample, owner)
     }
 
     fn round(&mut self, millis_later: u64) -> Vec<RowKey> {
         self.now.0 += millis_later * MILLIS;
-        self.walker.round(&mut self.processes, self.now)
+        self.walker.round(&mut self.processes, self.now, self.now)
     }
 
     fn held(&self) -> RefMut<'_, Held> {
@@ -154,6 +166,28 @@ fn mappings_say_what_they_are_and_change_with_the_process() {
     host.sample(10);
     host.round(1000);
     assert_eq!(host.mappings(10).iter().filter(|mapping| mapping.flags & HAS_ROWS != 0).count(), 2);
+}
+
+#[test]
+fn a_process_that_replaces_code_is_left_to_snapshots_until_it_is_quiet() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    host.round(100);
+    assert!(!host.is_misled(10) && host.is_published(10));
+    host.now.0 += MILLIS;
+    let other = Fixture::compile("int main(void) { return 7; }", &["-O2"]);
+    host.map(10, 0x5555_0000_0000, &other.path(), FileHint::None, 0x1000, 0);
+    assert!(host.is_misled(10), "walked by what lay there before");
+    assert!(!host.is_published(10));
+    host.round(5_000);
+    assert!(!host.is_published(10), "it may do so again");
+    host.round(5_100);
+    assert!(host.is_published(10));
+    host.round(100);
+    assert!(!host.is_misled(10));
 }
 
 #[test]
