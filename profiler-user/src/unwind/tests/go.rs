@@ -129,7 +129,7 @@ fn frame_sizes_are_those_of_the_debug_information() {
 }
 
 /// Addresses of functions, by the linker's symbols.
-fn symbols(program: &Program) -> impl Fn(&str) -> u64 {
+fn symbols(program: &Fixture) -> impl Fn(&str) -> u64 {
     let output = Command::new("nm").arg(program.path()).output().unwrap();
     let symbols = String::from_utf8(output.stdout).unwrap();
     move |name| {
@@ -141,7 +141,7 @@ fn symbols(program: &Program) -> impl Fn(&str) -> u64 {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_goroutine_that_was_left_by_mcall_is_not_looked_for() {
-    let Some(program) = Program::build(SOURCE, &[]) else { return };
+    let Some(program) = Fixture::go(SOURCE, &[]) else { return };
     let rows = super::readelf::rows_of(&program.path());
     let start = symbols(&program)("runtime.mcall");
     let bytes = std::fs::read(program.path()).unwrap();
