@@ -59,8 +59,9 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
         len = SNAPSHOT_BYTES_MAX as u64;
     }
     let len = size_of::<SnapshotEvent>() as u64 + len;
-    // A second one means that the process lives on, and is worth being published: the sooner, the fewer are sent.
-    let wake = waiting >= config.wakeup_bytes as u64 || sent == 2;
+    // A process that lives on is worth being published: the sooner, the fewer are sent.
+    let is_first_of_many = sent == 2 || (sent == 1 && has_lived(sample));
+    let wake = waiting >= config.wakeup_bytes as u64 || is_first_of_many;
     // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
     let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };
     if !sent {
@@ -70,6 +71,15 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     helpers::count(Outcome::Samples);
     helpers::count(Outcome::Snapshots);
     true
+}
+
+/// As user space sees it: 200 ms.
+const LIFE_NANOS: u64 = 200_000_000;
+
+/// Whether the process is no short one.
+#[inline(always)]
+fn has_lived(sample: &SampleEvent) -> bool {
+    helpers::boot_nanos().wrapping_sub(sample.start_time) > LIFE_NANOS
 }
 
 /// How many the process has sent in this span of time, with this one.

@@ -77,6 +77,8 @@ pub struct SampleOwner {
     pub mappings_generation: u64,
     /// When code of it last came to lie where other code was.
     pub code_replaced: Option<MonotonicNanos>,
+    /// When the program began, if that was while we watched.
+    pub started: Option<MonotonicNanos>,
 }
 
 /// Processes by id, and the sampled ones for good.
@@ -287,6 +289,7 @@ impl ProcessTable {
             process,
             mappings_generation: live.mappings_generation,
             code_replaced: live.code_replaced,
+            started: live.started,
         }
     }
 
@@ -308,7 +311,7 @@ impl ProcessTable {
             self.sampled_threads.push(SampledThread { process, tid: sample.tid, name });
             (process, ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX)))
         });
-        SampleOwner { thread, process, mappings_generation, code_replaced: None }
+        SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None }
     }
 }
 

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use profiler_common::abi::{
-    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_SPAN_BITS, SamplerConfig, TaskOffsets,
-    WALK_BY_ROWS,
+    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_BYTES_MAX, SNAPSHOT_SPAN_BITS, SamplerConfig,
+    TaskOffsets, WALK_BY_ROWS,
 };
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -116,7 +116,7 @@ impl Session {
         let blocks =
             if config.unwind == Unwind::Rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks);
-        let ring_bytes = ring_bytes(cpus.len());
+        let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let sampler_config = sampler_config(config, host, own, ring_bytes, &mut warnings)?;
         let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
         // Before the first tick, so that no sample is older than what we know of its process.
@@ -319,7 +319,7 @@ impl Session {
     fn walked(&mut self, walked: &Walked) {
         let (sample, owner) = (&walked.unwalked.sample, walked.unwalked.owner);
         let unwound = &walked.unwound;
-        if unwound.outcome == Outcome::NoMapping {
+        if unwound.is_off_the_map {
             self.processes.doubt(sample.tgid, sample.at);
         }
         if let Some(walker) = &mut self.walker {
@@ -439,11 +439,13 @@ fn snapshots_a_span(rate: Hertz) -> u32 {
     u32::try_from(samples + samples / 2).unwrap_or(u32::MAX)
 }
 
-/// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a
-/// new stack each. Online CPUs, not those that we may run on: all of them write to it.
-fn ring_bytes(cpus: usize) -> u32 {
-    let bytes = cpus.saturating_mul(64 << 10).next_power_of_two().clamp(1 << 20, 16 << 20);
-    u32::try_from(bytes).unwrap_or(1 << 20)
+/// Room for one and a half rounds of snapshots of every CPU, none of them short, between 1 and 16 MiB: at least a
+/// second of plain samples at 999 Hz. Online CPUs, not those that we may run on: all of them write to it.
+fn ring_bytes(cpus: usize, rate: Hertz) -> u32 {
+    let in_rounds = u64::from(rate.get()) * 3 / 20;
+    let snapshots = u64::try_from(cpus).unwrap_or(u64::MAX).saturating_mul(in_rounds);
+    let bytes = snapshots.saturating_mul(SNAPSHOT_BYTES_MAX as u64).next_power_of_two();
+    u32::try_from(bytes.clamp(1 << 20, 16 << 20)).unwrap_or(1 << 20)
 }
 
 /// Raises the limit of file descriptors as far as it goes; how many of them files to be named may take.
@@ -478,7 +480,9 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_grows_with_the_cpus_within_bounds() {
-        assert_eq!([0, 2, 16, 17, 128, 8192].map(ring_bytes).map(|bytes| bytes >> 20), [1, 1, 1, 2, 8, 16]);
+    fn the_ring_grows_with_cpus_and_rate_within_bounds() {
+        let megabytes = |cpus, hertz| ring_bytes(cpus, Hertz::new(hertz).unwrap()) >> 20;
+        assert_eq!([0, 2, 16, 17, 128, 8192].map(|cpus| megabytes(cpus, 99)), [1, 1, 4, 4, 16, 16]);
+        assert_eq!([19, 499, 999].map(|hertz| megabytes(2, hertz)), [1, 4, 8]);
     }
 }

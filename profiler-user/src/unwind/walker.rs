@@ -127,7 +127,8 @@ impl Walker {
         if let Some(replaced) = owner.code_replaced {
             seen.not_before = seen.not_before.max(MonotonicNanos(replaced.0.saturating_add(QUIET_NANOS)));
         }
-        if seen.samples >= SAMPLES_MIN {
+        let age = owner.started.map(|started| sample.at.0.saturating_sub(started.0));
+        if seen.samples >= SAMPLES_MIN || age.is_none_or(|age| age >= LIFE_NANOS_MIN) {
             self.make_due(sample.tgid);
         } else {
             self.alarms.insert((MonotonicNanos(sample.at.0.saturating_add(LIFE_NANOS_MIN)), sample.tgid));
@@ -147,7 +148,8 @@ impl Walker {
     pub fn is_misled(&mut self, sample: &RawSample, owner: SampleOwner, now: MonotonicNanos) -> bool {
         let Some(replaced) = owner.code_replaced else { return false };
         let Some(seen) = self.seen.get_mut(&sample.tgid) else { return false };
-        let used = seen.entries.iter().flatten().find(|entry| entry.since <= sample.at);
+        let mut entries = seen.entries.iter().flatten();
+        let used = entries.clone().find(|entry| entry.since <= sample.at).or(entries.next_back());
         let is_misled = used.is_some_and(|entry| entry.as_of < replaced);
         if is_misled && seen.published.take().is_some() {
             self.publisher.forget(sample.tgid, now);
