@@ -41,9 +41,8 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "perf_map", run: targets::perf_map::run, heap_max_bytes: TEXT_HEAP_BYTES },
 ];
 
-/// A sixteenth of what [`profiler_user::unwind::Budget`] promises for its defaults, as [`targets::rows::BUDGET`] is a
-/// sixteenth of them.
-const ROWS_HEAP_BYTES: usize = 16 << 20;
+/// A 64th of what [`profiler_user::unwind::Budget`] promises for its defaults, as [`targets::rows::BUDGET`] is one of them.
+const ROWS_HEAP_BYTES: usize = (250 << 20) / 64;
 /// Inputs have at most 64 KiB; what is made of them is a small multiple.
 const TEXT_HEAP_BYTES: usize = 2 << 20;
 

@@ -78,7 +78,8 @@ impl Capture {
         self
     }
 
-    /// The same with a variable in its environment, which else has none that begins with `FLAMEKEEPER_`.
+    /// The same with a variable in its environment, which else has none that begins with `FLAMEKEEPER_`
+    /// but for the folder of cached rows, which is this run's own.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.into(), value.as_ref().to_owned()));
         self
@@ -134,6 +135,7 @@ impl Capture {
                     command.env_remove(name);
                 }
             }
+            command.env("FLAMEKEEPER_CACHE_DIR", folder.path().join("cache"));
             command.envs(environment);
             command.current_dir(folder.path()).env("TMPDIR", folder.path().join("temporary"));
         })?;

@@ -24,7 +24,10 @@ mod workload;
 
 pub use answer::{Answer, Verdict};
 pub use capture::{Capture, Captured, RunningCapture};
-pub use census::{BpfCensus, cpu_ticks_of_kernel_threads, descendants, process_group_is_empty};
+pub use census::{
+    BpfCensus, BpfKind, cpu_ticks_of_kernel_threads, descendants, process_group_becomes_empty,
+    process_group_is_empty,
+};
 pub use child::Running;
 pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use machine::{Machine, skip, tool};

@@ -8,6 +8,7 @@ mod debug_files;
 mod doctor;
 mod formats;
 mod hostile;
+mod kills;
 mod known_answers;
 mod loads;
 mod naming;

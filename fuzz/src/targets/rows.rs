@@ -6,9 +6,9 @@ use profiler_user::unwind::{Budget, FileRows, RuleTable, UnwindError, read_rows}
 
 use profiler_user::elf::ElfHeaders;
 
-/// A sixteenth of the defaults, so that an input of some KiB can reach every bound.
+/// A 64th of the defaults, so that an input of some KiB can reach every bound, and often.
 pub(crate) const BUDGET: Budget =
-    Budget { section_bytes: 4 << 20, work_bytes: 16 << 20, rows: 256 << 10, rules: 512, pages: 1 << 10 };
+    Budget { section_bytes: 1 << 20, work_bytes: 4 << 20, rows: 64 << 10, rules: 128, pages: 256 };
 
 /// The rows of a file, checked; `None` if it has none.
 pub(crate) fn checked(file: &[u8], headers: &ElfHeaders) -> Option<FileRows> {
@@ -32,7 +32,6 @@ fn check(rows: &FileRows) {
     assert!(u32::try_from(rows.pages().len()).is_ok_and(|count| count <= BUDGET.pages));
     assert!(rows.pages().is_sorted_by(|a, b| a.number < b.number), "pages out of order");
     let mut table = RuleTable::new();
-    let numbers = table.adopt(rows);
     let mut count = 0;
     for page in rows.pages() {
         let of_page = rows.page(page.number);
@@ -40,7 +39,7 @@ fn check(rows: &FileRows) {
         assert_eq!(of_page.first().map(|row| row.pc_in_page), Some(0), "a page begins with what is in force");
         assert!(of_page.is_sorted_by(|a, b| a.pc_in_page < b.pc_in_page), "rows out of order");
         assert!(of_page.iter().all(|row| usize::from(row.rule) < rules), "a row without a rule");
-        assert_eq!(rows.page_rows(page.number, &numbers).len(), of_page.len());
+        assert_eq!(table.page_rows(rows, page.number).len(), of_page.len());
         let start = u64::from(page.number) << TEXT_PAGE_BITS;
         // The search of the kernel half finds each row, and what is in force behind it.
         for row in of_page.iter().take(64) {

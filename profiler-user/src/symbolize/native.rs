@@ -31,13 +31,13 @@ use std::sync::Arc;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 
-use super::debug_files::{DebugFiles, OpenElf};
 use super::demangle::demangle_all;
 use super::dwarf::{CodeAt, DebugReader, SourceLine};
 use super::error::SymbolizeError;
 use super::symtab::{Symbol, find_symbols};
 use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::elf::ElfError;
+use crate::process::debug_files::{DebugFiles, OpenElf};
 use crate::process::namespace::ProcessRoot;
 use crate::unwind::{Budget, GoNames};
 

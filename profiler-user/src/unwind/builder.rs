@@ -160,9 +160,13 @@ impl Builder {
     /// The table is done: from here on its functions are not described again.
     pub(super) fn seal(&mut self) {
         self.stats.functions += self.functions.len();
+        // Millions in a hostile file, so neither is copied: not to here, nor to sort them.
+        if self.sealed.is_empty() {
+            std::mem::swap(&mut self.sealed, &mut self.functions);
+        }
         self.sealed.append(&mut self.functions);
-        // Stable: of two functions with one start the first in the file stays.
-        self.sealed.sort_by_key(|function| function.start);
+        // Of two functions with one start the first in the file stays; rows lie in its order.
+        self.sealed.sort_unstable_by_key(|function| (function.start, function.rows.start, function.rows.end));
         self.sealed.dedup_by_key(|function| function.start);
         let mut next_start = u64::MAX;
         for function in self.sealed.iter_mut().rev() {

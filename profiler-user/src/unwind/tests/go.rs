@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 use profiler_common::unwind_rule::{Base, Rule, RuleKind};
@@ -129,13 +128,8 @@ fn frame_sizes_are_those_of_the_debug_information() {
 }
 
 /// Addresses of functions, by the linker's symbols.
-fn symbols(program: &Fixture) -> impl Fn(&str) -> u64 {
-    let output = Command::new("nm").arg(program.path()).output().unwrap();
-    let symbols = String::from_utf8(output.stdout).unwrap();
-    move |name| {
-        let line = symbols.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
-        u64::from_str_radix(line.split_whitespace().next().unwrap(), 16).unwrap()
-    }
+fn symbols(program: &Fixture) -> impl Fn(&str) -> u64 + '_ {
+    |name| program.vaddr_of(name).0
 }
 
 #[test]
