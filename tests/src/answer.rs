@@ -39,6 +39,9 @@ const NO_USER_STACK: &str = "[exiting or in exec]";
 /// Fewer samples cannot show 99 %.
 const LEAST_SAMPLES: u64 = 500;
 
+/// Share of samples that may fall into the instant of a change, such as between an unmapping and what is mapped there next.
+const INSTANTS: f64 = 0.002;
+
 /// Functions that call one another, outermost first.
 #[derive(Clone, Debug)]
 struct Chain {
@@ -79,7 +82,7 @@ impl Answer {
             without_symbols: false,
             made_code: false,
             hot: 0.9,
-            taken_for_complete: 0.0,
+            taken_for_complete: INSTANTS,
         }
     }
 
@@ -133,7 +136,7 @@ impl Answer {
         self
     }
 
-    /// At most this share may be taken for complete by the profiler without being it (none unless told).
+    /// At most this share may be taken for complete by the profiler without being it (two in a thousand unless told).
     pub fn some_taken_for_complete(mut self, share: f64) -> Self {
         self.taken_for_complete = share;
         self
