@@ -24,7 +24,7 @@ fn moments() -> impl Iterator<Item = Duration> {
 fn start(machine: &Machine, number: u32) -> Result<RunningCapture> {
     let kind: &[&str] = match number % 3 {
         0 => &["-d", "20s"],
-        1 => &["-d", "20s", "--unwind", "rows"],
+        1 => &["-d", "20s", "--unwind", "frame-pointers"],
         _ => &["-d", "100ms"],
     };
     Capture::record(machine)?.args(["-F", "499"]).args(kind).output("p.pb.gz").output("p.folded").start()

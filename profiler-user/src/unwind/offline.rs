@@ -17,8 +17,8 @@ use crate::collect::{StackEnd, StackSnapshot};
 const ARCH: Arch = Arch::X86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
-/// As in the kernel half: frames walked at most.
-const FRAMES_MAX: usize = 1000;
+/// As in the kernel half: frames walked at most. More than a snapshot has words for two.
+const FRAMES_MAX: usize = 2048;
 
 /// What is known of the code at an address. `Waiting` is what its rows are waited for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,8 @@ mod tests {
     const LEAF: u64 = 0x1000;
     const CALLER: u64 = 0x2000;
     const ROOT: u64 = 0x3000;
+    /// Has nothing but a return address.
+    const TINY: u64 = 0x4000;
 
     /// A leaf of 16 bytes, its caller of 24, and the root.
     struct Program {
@@ -151,6 +153,7 @@ mod tests {
                 LEAF => RuleAt::Rule(Rule::register(Base::StackPointer, 16)),
                 CALLER if !self.is_read => RuleAt::Waits("caller.so"),
                 CALLER => RuleAt::Rule(Rule::register(Base::StackPointer, 24)),
+                TINY => RuleAt::Rule(Rule::register(Base::StackPointer, 8)),
                 ROOT => RuleAt::Rule(Rule::END),
                 _ => RuleAt::NoMapping,
             }
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_goes_on_for_ever_ends() {
-        let words: Vec<u64> = (0..4_000).map(|_| LEAF + 1).collect();
-        assert_eq!(walked(&snapshot(LEAF, &words, StackEnd::Cut)).1, Outcome::FrameLimit);
+        let words: Vec<u64> = (0..4_000).map(|_| TINY + 1).collect();
+        assert_eq!(walked(&snapshot(TINY, &words, StackEnd::Cut)).1, Outcome::FrameLimit);
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use profiler_common::abi::WalkedProcess;
 use profiler_common::outcome::Outcome;
 
+use super::ahead::Ahead;
 use super::publisher::Publisher;
 use super::store::{RowKey, RowStore, RowsAt};
 use super::text_pages::Wish;
@@ -73,6 +74,7 @@ pub struct Walker {
     /// When to look at a process again without a sample.
     alarms: BTreeSet<(MonotonicNanos, Tgid)>,
     due: VecDeque<Tgid>,
+    ahead: Ahead,
     /// Pages that are not loaded, and how many walks came by.
     wishes: HashMap<(RowKey, u32), u32>,
     counts: Counts,
@@ -87,6 +89,7 @@ impl Walker {
             seen: HashMap::new(),
             alarms: BTreeSet::new(),
             due: VecDeque::new(),
+            ahead: Ahead::default(),
             wishes: HashMap::new(),
             counts: Counts::default(),
         }
@@ -268,11 +271,14 @@ impl Walker {
                 RowsAt::Never(_) => None,
                 RowsAt::Pending => continue,
             };
+            self.ahead.met(key);
             wishes.push(Wish { key, page, rows, heat });
             if wishes.len() >= PAGES_A_ROUND {
                 break;
             }
         }
+        let room = PAGES_A_ROUND - wishes.len();
+        wishes.extend(self.ahead.wishes(room, &self.publisher, &mut self.store, processes.files()));
         if !wishes.is_empty() {
             // What could not be written is wanted again by the next walk.
             let unloaded = self.publisher.load(wishes, now).unwrap_or(0);

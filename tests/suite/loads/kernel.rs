@@ -25,7 +25,7 @@ loads! {
 fn twelve_hundred_calls_keep_leaf_and_root_and_say_what_is_missing() -> Result<()> {
     let machine = machine_or_skip!();
     let burning = Workload::build("c_recursion")?.args(["0", "1200"]).start()?;
-    let capture = Capture::record_whole(&machine)?.of(burning.pid()).args(RATE).args(["-d", "2s"]);
+    let capture = Capture::record(&machine)?.of(burning.pid()).args(RATE).args(["-d", "2s"]);
     let stacks = capture.output("p.folded").run()?.expect_code(0)?.folded("p.folded")?;
     // The outermost frames, a marker, the innermost.
     let mut kept = vec!["_start", "main", "descend", "[frames left out]"];

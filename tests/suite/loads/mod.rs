@@ -152,7 +152,7 @@ fn watched_as(
     answer: &Answer,
 ) -> Result<Measured> {
     let running = workload.start()?;
-    let capture = Capture::record_whole(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
+    let capture = Capture::record(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
     let captured = capture.output("p.pb.gz").run()?.expect_code(0)?;
     Measured::of(&captured, select, answer)
 }
@@ -164,7 +164,7 @@ fn commanded(machine: &Machine, workload: &Workload, answer: &Answer) -> Result<
 
 /// The same at another rate.
 fn commanded_at(rate_hz: u32, machine: &Machine, workload: &Workload, answer: &Answer) -> Result<Measured> {
-    let capture = Capture::record_whole(machine)?.args(["-F".to_owned(), rate_hz.to_string()]);
+    let capture = Capture::record(machine)?.args(["-F".to_owned(), rate_hz.to_string()]);
     let capture = capture.output("p.pb.gz").command(workload);
     let captured = capture.run()?.expect_code(0)?;
     let mut measured = Measured::of(&captured, |stacks| stacks, answer)?;
