@@ -26,7 +26,7 @@ fn moments() -> impl Iterator<Item = Duration> {
 fn start(machine: &Machine, cache: &Path, number: u32) -> Result<RunningCapture> {
     let kind: &[&str] = match number % 3 {
         0 => &["-d", "20s"],
-        1 => &["-d", "20s", "--unwind", "rows"],
+        1 => &["-d", "20s", "--unwind", "frame-pointers"],
         _ => &["-d", "100ms"],
     };
     let capture =

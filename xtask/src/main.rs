@@ -5,8 +5,8 @@
 //!   cargo xtask test [ARGS]          needed packages ─▶ every test this host runs   test.rs packages.rs
 //!   cargo xtask tidy                 the house rules that a program can check       tidy/
 //!   cargo xtask verifier [--update]  every program ─▶ the kernel's verifier         verifier.rs
-//!   cargo xtask bench                what flamekeeper costs, beside perf              bench/
-//!   cargo xtask fuzz [TARGET]        hostile bytes ─▶ every parser and decoder      fuzz.rs
+//!   cargo xtask bench [--part PART]  what flamekeeper costs, also beside perf        bench/
+//!   cargo xtask fuzz [TARGET]        hostile bytes ─▶ every parser and decoder       fuzz.rs
 //!   cargo xtask ci                   all of it, as on every change                  ci.rs
 //! ```
 //!
@@ -63,7 +63,7 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
-    /// Measure what flamekeeper costs, beside perf on the same load
+    /// Measure what flamekeeper costs: a sample, a program, the host; beside perf on the same load
     Bench(bench::Args),
     /// Search for bytes that a parser or decoder does not stand
     Fuzz(fuzz::Args),

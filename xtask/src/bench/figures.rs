@@ -1,13 +1,13 @@
-//! Rounds of both profilers → figures with their targets and verdicts. Measures nothing.
+//! Rounds of measurements → figures with their targets and verdicts. Measures nothing.
 
-use super::{flamekeeper, perf};
+use super::paired::Paired;
 use serde::Serialize;
 use std::time::Duration;
 
 /// One line of the result. A figure that nobody measured is an empty list.
 #[derive(Debug, Serialize)]
 pub(super) struct Figure {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// By round; more than the limit is infinite, which JSON has as null.
     pub(super) flamekeeper: Vec<f64>,
     pub(super) perf: Vec<f64>,
@@ -26,128 +26,37 @@ pub(super) enum Target {
     AtMost(f64),
     /// In every round.
     AtMostPerf,
+    /// Rounds are differences: their mean is not above zero by more than chance makes it.
+    NotShown,
 }
 
-/// Both profilers' results, by round.
-#[derive(Default)]
-pub(super) struct Rounds {
-    pub(super) flamekeeper: Vec<flamekeeper::Capture>,
-    pub(super) perf: Vec<perf::Capture>,
-}
-
-impl Rounds {
-    /// All figures, in the order of a capture's life.
-    pub(super) fn figures(&self) -> Vec<Figure> {
-        use Target::{AtMost, AtMostPerf, None};
-        let finish = |capture: &flamekeeper::Capture| capture.finish.as_secs_f64();
-        let finish_cpu = |capture: &flamekeeper::Capture| capture.finish_cpu.as_secs_f64();
-        let nothing = Vec::new;
-        vec![
-            figure(
-                "start to first sample, s",
-                3,
-                AtMost(0.5),
-                self.ours(|it| it.to_first_sample.as_secs_f64()),
-                nothing(),
-            ),
-            figure(
-                "CPU while sampling, % of one CPU",
-                3,
-                AtMost(0.2),
-                self.ours(|it| it.sampling_cpu_share * 100.0),
-                self.theirs(|it| it.sampling_cpu_share * 100.0),
-            ),
-            figure("BPF programs, % of one CPU", 3, None, self.ours(|it| it.bpf_share * 100.0), nothing()),
-            figure("BPF programs, µs a run", 2, None, self.ours(|it| micros(it.bpf_per_run)), nothing()),
-            figure("end of sampling to exit, s", 2, AtMost(2.0), self.ours(finish), nothing()),
-            figure(
-                "… beside perf script",
-                2,
-                AtMostPerf,
-                self.ours(finish),
-                self.theirs(|it| it.script.wall_seconds),
-            ),
-            figure(
-                "… beside perf script --no-inline",
-                2,
-                AtMostPerf,
-                self.ours(finish),
-                self.theirs(|it| it.script_no_inline.wall_seconds),
-            ),
-            figure(
-                "its CPU time, beside perf script, s",
-                2,
-                None,
-                self.ours(finish_cpu),
-                self.theirs(|it| it.script.cpu_seconds),
-            ),
-            figure(
-                "… beside perf script --no-inline, s",
-                2,
-                None,
-                self.ours(finish_cpu),
-                self.theirs(|it| it.script_no_inline.cpu_seconds),
-            ),
-            figure(
-                "CPU time of all of record, s",
-                2,
-                None,
-                self.ours(|it| it.whole_cpu.as_secs_f64()),
-                self.theirs(|it| it.whole_cpu.as_secs_f64()),
-            ),
-            figure(
-                "peak resident with children, MB",
-                1,
-                AtMost(60.0),
-                self.ours(|it| megabytes(it.family_bytes)),
-                self.theirs(|it| megabytes(it.resident_bytes)),
-            ),
-            figure(
-                "… of itself alone; of perf script, MB",
-                1,
-                None,
-                self.ours(|it| megabytes(it.own_bytes)),
-                self.theirs(|it| megabytes(it.script_no_inline.resident_bytes)),
-            ),
-            figure(
-                "samples",
-                0,
-                None,
-                self.ours(|it| count(it.samples)),
-                self.theirs(|it| count(it.samples)),
-            ),
-            figure(
-                "written (five outputs; perf.data), MB",
-                1,
-                None,
-                self.ours(|it| megabytes(it.written_bytes)),
-                self.theirs(|it| megabytes(it.written_bytes)),
-            ),
-        ]
+impl Figure {
+    /// Without a target.
+    pub(super) fn new(name: impl Into<String>, decimals: usize, flamekeeper: Vec<f64>) -> Self {
+        let name = name.into();
+        Self { name, flamekeeper, perf: Vec::new(), target: Target::None, is_reached: None, decimals }
     }
 
-    fn ours(&self, of: impl Fn(&flamekeeper::Capture) -> f64) -> Vec<f64> {
-        self.flamekeeper.iter().map(of).collect()
+    /// With perf's rounds beside it.
+    pub(super) fn beside(mut self, perf: Vec<f64>) -> Self {
+        self.perf = perf;
+        let target = self.target;
+        self.judged(target)
     }
 
-    fn theirs(&self, of: impl Fn(&perf::Capture) -> f64) -> Vec<f64> {
-        self.perf.iter().map(of).collect()
+    /// With something to reach.
+    pub(super) fn judged(mut self, target: Target) -> Self {
+        self.target = target;
+        self.is_reached = match target {
+            Target::None => None,
+            Target::AtMost(most) => spread(&self.flamekeeper).map(|spread| spread.median <= most),
+            Target::AtMostPerf => {
+                Some(self.flamekeeper.iter().zip(&self.perf).all(|(ours, theirs)| ours <= theirs))
+            }
+            Target::NotShown => Paired::of(&self.flamekeeper).map(|paired| !paired.is_shown_to_cost()),
+        };
+        self
     }
-}
-
-fn figure(
-    name: &'static str,
-    decimals: usize,
-    target: Target,
-    flamekeeper: Vec<f64>,
-    perf: Vec<f64>,
-) -> Figure {
-    let is_reached = match target {
-        Target::None => None,
-        Target::AtMost(most) => spread(&flamekeeper).map(|spread| spread.median <= most),
-        Target::AtMostPerf => Some(flamekeeper.iter().zip(&perf).all(|(ours, theirs)| ours <= theirs)),
-    };
-    Figure { name, flamekeeper, perf, target, is_reached, decimals }
 }
 
 /// What is shown of many rounds.
@@ -165,19 +74,25 @@ pub(super) fn spread(rounds: &[f64]) -> Option<Spread> {
     Some(Spread { least: *sorted.first()?, median: *sorted.get(sorted.len() / 2)?, most: *sorted.last()? })
 }
 
-fn micros(duration: Duration) -> f64 {
+/// One value of each round.
+pub(super) fn by_round<T>(rounds: &[T], of: impl Fn(&T) -> f64) -> Vec<f64> {
+    rounds.iter().map(of).collect()
+}
+
+/// The unit of what a tick costs.
+pub(super) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
 /// A million bytes each.
-#[expect(clippy::cast_precision_loss, reason = "sizes of files and of memory are far below 2^53")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
+pub(super) fn megabytes(bytes: u64) -> f64 {
+    number(bytes) / 1e6
 }
 
-#[expect(clippy::cast_precision_loss, reason = "samples of a minute are far below 2^53")]
-fn count(samples: u64) -> f64 {
-    samples as f64
+/// To reckon with.
+#[expect(clippy::cast_precision_loss, reason = "sizes, counts and nanoseconds of a bench are far below 2^53")]
+pub(super) fn number(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -186,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_median_is_judged_against_a_bound() {
-        let reached = |rounds: Vec<f64>| figure("x", 0, Target::AtMost(2.0), rounds, vec![]).is_reached;
+        let reached = |rounds: Vec<f64>| Figure::new("x", 0, rounds).judged(Target::AtMost(2.0)).is_reached;
         assert_eq!(reached(vec![9.0, 1.0, 2.0]), Some(true));
         assert_eq!(reached(vec![9.0, 1.0, 2.1]), Some(false));
         assert_eq!(reached(vec![]), None);
@@ -194,9 +109,18 @@ mod tests {
 
     #[test]
     fn every_round_is_judged_against_perf() {
-        let reached =
-            |ours: Vec<f64>| figure("x", 0, Target::AtMostPerf, ours, vec![2.0, f64::INFINITY]).is_reached;
+        let reached = |ours: Vec<f64>| {
+            Figure::new("x", 0, ours).beside(vec![2.0, f64::INFINITY]).judged(Target::AtMostPerf).is_reached
+        };
         assert_eq!(reached(vec![2.0, 300.0]), Some(true));
         assert_eq!(reached(vec![2.1, 300.0]), Some(false));
+    }
+
+    #[test]
+    fn a_cost_is_judged_against_chance() {
+        let reached = |rounds: Vec<f64>| Figure::new("x", 0, rounds).judged(Target::NotShown).is_reached;
+        assert_eq!(reached(vec![1.0, -1.0, 2.0, -1.5]), Some(true));
+        assert_eq!(reached(vec![1.0, 1.1, 0.9, 1.0]), Some(false));
+        assert_eq!(reached(vec![1.0]), None);
     }
 }

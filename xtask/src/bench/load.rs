@@ -3,10 +3,10 @@
 //! A runtime that the machine does not have is named and replaced by a second program in C. They run in the
 //! bench's temporary folder and end with the bench.
 
+use super::cpus;
 use super::running::Running;
 use crate::shell;
 use anyhow::{Context, Result, bail};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ const IN_JAVASCRIPT: &str = include_str!("load/busy.js");
 const IN_JAVA: &str = include_str!("load/Busy.java");
 
 /// How many CPUs are kept busy, however many there are.
-const BUSY_CPUS: usize = 2;
+pub(super) const BUSY_CPUS: usize = 2;
 /// A JVM that compiles its program first, on a machine that is otherwise busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -38,11 +38,8 @@ impl Load {
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let c_program = build_c(folder)?;
         let mut load = Self { workers: Vec::new() };
-        let all = sched_getaffinity(None).context("ask which CPUs may be used")?;
-        sched_setaffinity(None, &first_cpus(&all)).context("choose the CPUs to keep busy")?;
-        let started = load.start_all(folder, &c_program);
-        sched_setaffinity(None, &all).context("use all CPUs again")?;
-        started.map(|()| load)
+        cpus::on_first_cpus(BUSY_CPUS, || load.start_all(folder, &c_program))?;
+        Ok(load)
     }
 
     fn start_all(&mut self, folder: &Path, c_program: &Path) -> Result<()> {
@@ -122,15 +119,13 @@ impl Drop for Worker {
 }
 
 fn build_c(folder: &Path) -> Result<PathBuf> {
-    let (source, program) = (folder.join("busy.c"), folder.join("busy-c"));
-    fs::write(&source, IN_C).with_context(|| format!("write {}", source.display()))?;
-    let options = ["-O2", "-g", "-fno-omit-frame-pointer", "-o"];
-    shell::output(Command::new("cc").args(options).args([&program, &source]))?;
-    Ok(program)
+    compile(folder, "busy-c", IN_C, &["-O2", "-g", "-fno-omit-frame-pointer"])
 }
 
-fn first_cpus(all: &CpuSet) -> CpuSet {
-    let mut first = CpuSet::new();
-    (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).take(BUSY_CPUS).for_each(|cpu| first.set(cpu));
-    first
+/// Builds a program of one file in C, by the machine's own compiler.
+pub(super) fn compile(folder: &Path, name: &str, text: &str, options: &[&str]) -> Result<PathBuf> {
+    let (source, program) = (folder.join(format!("{name}.c")), folder.join(name));
+    fs::write(&source, text).with_context(|| format!("write {}", source.display()))?;
+    shell::output(Command::new("cc").args(options).arg("-o").args([&program, &source]))?;
+    Ok(program)
 }

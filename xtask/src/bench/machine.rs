@@ -1,5 +1,7 @@
 //! The machine that was measured on: what it is, and how much of it others took meanwhile.
 
+use super::figures::spread;
+use super::load::Load;
 use super::running::ticks;
 use crate::shell;
 use anyhow::{Context, Result};
@@ -36,14 +38,14 @@ fn cpu_model() -> String {
 
 /// CPU time of the whole host up to now.
 #[derive(Clone, Copy)]
-pub(super) struct HostCpu {
+struct HostCpu {
     busy: Duration,
     stolen: Duration,
     all: Duration,
 }
 
 impl HostCpu {
-    pub(super) fn now() -> Result<Self> {
+    fn now() -> Result<Self> {
         let total = KernelStats::current().context("read /proc/stat")?.total;
         let busy =
             total.user + total.nice + total.system + total.irq.unwrap_or(0) + total.softirq.unwrap_or(0);
@@ -53,11 +55,47 @@ impl HostCpu {
     }
 
     /// Shares of the host's CPU time since `before`: what neither `ours` nor idleness took, and what a hypervisor took.
-    pub(super) fn others_and_stolen(self, before: Self, ours: Duration) -> (f64, f64) {
+    fn others_and_stolen(self, before: Self, ours: Duration) -> (f64, f64) {
         let all = (self.all.saturating_sub(before.all)).as_secs_f64().max(0.01);
         let others = self.busy.saturating_sub(before.busy).saturating_sub(ours);
         let stolen = self.stolen.saturating_sub(before.stolen);
         (others.as_secs_f64() / all, stolen.as_secs_f64() / all)
+    }
+}
+
+/// What others took of the host while a load and a profiler were measured, by capture.
+#[derive(Default)]
+pub(super) struct Others {
+    others: Vec<f64>,
+    stolen: Vec<f64>,
+}
+
+/// The host and the load before a capture.
+pub(super) struct Before(HostCpu, Duration);
+
+impl Others {
+    pub(super) fn before(&self, load: &Load) -> Result<Before> {
+        Ok(Before(HostCpu::now()?, load.cpu()?))
+    }
+
+    /// After a capture that took so much itself.
+    pub(super) fn after(&mut self, Before(host, load_cpu): Before, load: &Load, own: Duration) -> Result<()> {
+        let ours = load.cpu()?.saturating_sub(load_cpu) + own;
+        let (others, stolen) = HostCpu::now()?.others_and_stolen(host, ours);
+        self.others.push(others);
+        self.stolen.push(stolen);
+        Ok(())
+    }
+
+    /// One line.
+    pub(super) fn told(&self) -> String {
+        let percent = |shares: &[f64]| {
+            let shares: Vec<f64> = shares.iter().map(|share| share * 100.0).collect();
+            spread(&shares)
+                .map_or_else(String::new, |of| format!("{:.0} % [{:.0}–{:.0}]", of.median, of.least, of.most))
+        };
+        let (others, stolen) = (percent(&self.others), percent(&self.stolen));
+        format!("Of the host's CPU time, other programs took {others} and the hypervisor {stolen}.")
     }
 }
 

@@ -1,35 +1,44 @@
-//! `cargo xtask bench`: what flamekeeper costs, beside `perf record` on the same load in the same run.
+//! `cargo xtask bench`: what flamekeeper costs.
 //!
 //! ```text
-//!   load.rs: C, Node and a JVM keep two CPUs busy ───────────────────────────────────────────────┐
-//!   a round:  flamekeeper.rs: record, five outputs    then    perf.rs: record, script (twice)    │ machine.rs
-//!             the next round begins with perf                                                    ┘
-//!   running.rs resident.rs bpf.rs firefox.rs: what a process took ─▶ figures.rs ─▶ table.rs
+//!   samples.rs   BPF time of one sample, by depth and walk ───────────┐
+//!   slowdown.rs  fixed work, with and without                         │
+//!   agent.rs     CPU time, memory, maps beside a load   (load.rs)     ├▶ figures.rs ─▶ table.rs
+//!   rows.rs      unwind rows of well-known files                      │  paired.rs
+//!   peers.rs     beside perf on the same load (perf.rs, firefox.rs) ──┘
+//! recorder.rs flamekeeper.rs: one capture · running.rs resident.rs bpf.rs bpf_maps.rs: what a process took
 //! ```
 //!
 //! One profiler at a time: two at once would tick into each other. A missed target does not fail the task, since
 //! machines are noisy; a figure that could not be measured does. However it ends, it leaves nothing behind:
 //! programs, files and the kernel's counting end with the values that stand for them.
 
+mod agent;
 mod bpf;
+mod bpf_maps;
 mod clock;
+mod cpus;
 mod figures;
 mod firefox;
 mod flamekeeper;
 mod load;
 mod machine;
+mod paired;
+mod peers;
 mod perf;
+mod recorder;
 mod resident;
+mod rows;
 mod running;
+mod samples;
+mod slowdown;
 mod table;
 
 use crate::packages;
 use crate::shell;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use figures::{Figure, Rounds};
-use load::Load;
-use machine::HostCpu;
+use figures::Figure;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,53 +48,95 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long each profiler samples in a round
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=3600))]
-    seconds: u64,
-    /// How often both are measured
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
-    rounds: u64,
+    /// Measure only this part; may be given several times
+    #[arg(long = "part", value_name = "PART", value_enum)]
+    parts: Vec<Part>,
+    /// How long each run takes, instead of what suits the part
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=3600))]
+    seconds: Option<u64>,
+    /// How often everything is measured, instead of what suits the part
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    rounds: Option<u64>,
     /// Write every round's figures there too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// BPF time of one sample, by depth and way of walking
+    Samples,
+    /// A program of fixed work, with and without
+    Slowdown,
+    /// CPU time, memory and maps of flamekeeper beside two busy CPUs
+    Agent,
+    /// Unwind rows of well-known files
+    Rows,
+    /// Beside perf on the same load
+    Peers,
+}
+
+/// What a part is given.
+struct Setting<'a> {
+    /// flamekeeper.
+    program: &'a Path,
+    /// The example that makes rows.
+    rows_table: &'a Path,
+    /// To work in; it goes away.
+    folder: &'a Path,
+    duration: Duration,
+    rounds: u64,
+}
+
+/// What a part gives.
+struct Measured {
+    /// Lines for people.
+    about: Vec<String>,
+    figures: Vec<Figure>,
 }
 
 /// Everything that is known at the end.
 #[derive(Serialize)]
 struct Report {
     machine: String,
-    load: String,
+    parts: Vec<PartReport>,
+}
+
+/// See [`Measured`].
+#[derive(Serialize)]
+struct PartReport {
+    part: String,
     seconds: u64,
-    /// Share of the host's CPU time that other programs took, by round and profiler.
-    others: Vec<f64>,
-    /// Share that a hypervisor took.
-    stolen: Vec<f64>,
+    rounds: u64,
+    about: Vec<String>,
     figures: Vec<Figure>,
 }
 
 /// Measures and prints.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let parts = if args.parts.is_empty() { <Part as clap::ValueEnum>::value_variants() } else { &args.parts };
     if !packages::is_root() {
-        bail!("both profilers need root to sample the whole host");
+        bail!("profilers need root to sample the whole host");
     }
-    if shell::find_program("perf").is_none() {
-        bail!("there is no perf to compare with: install it (Debian: linux-perf)");
+    if parts.contains(&Part::Peers) && shell::find_program("perf").is_none() {
+        bail!("there is no perf to compare with: install it (Debian: linux-perf), or leave out that part");
     }
-    shell::run(workspace.cargo().args(["build", "--release", "--locked", "--package", "profiler-user"]))?;
-    let program = workspace.target().join("release/flamekeeper");
+    let build = ["build", "--release", "--locked", "--package", "profiler-user", "--bins", "--examples"];
+    shell::run(workspace.cargo().args(build))?;
+    let release = workspace.target().join("release");
     let folder = tempfile::Builder::new().prefix("flamekeeper-bench-").tempdir().context("make a folder")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            report = measure(args, &program, folder.path()) => report,
+            report = measure(args, parts, &release, folder.path()) => report,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
     folder.close().context("remove the folder of the bench")?;
-    print(&report);
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;
         fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
@@ -93,60 +144,63 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args, program: &Path, folder: &Path) -> Result<Report> {
+/// Each part is printed when it is done: all of them take most of an hour.
+async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> Result<Report> {
     let machine = machine::describe()?;
-    eprintln!("{machine}");
-    let load = Load::start(folder)?;
-    load.is_busy().await?;
-    let duration = Duration::from_secs(args.seconds);
-    let mut rounds = Rounds::default();
-    let (mut others, mut stolen) = (Vec::new(), Vec::new());
-    for round in 0..args.rounds {
-        eprintln!("round {} of {}", round + 1, args.rounds);
-        // Whoever is first meets colder caches.
-        for is_ours in [round % 2 == 0, round % 2 != 0] {
-            let (host, load_cpu) = (HostCpu::now()?, load.cpu()?);
-            let own_cpu = if is_ours {
-                rounds.flamekeeper.push(flamekeeper::capture(program, folder, duration).await?);
-                rounds.flamekeeper.last().map(|capture| capture.whole_cpu)
-            } else {
-                rounds.perf.push(perf::capture(folder, duration).await?);
-                rounds.perf.last().map(perf::Capture::all_cpu)
-            };
-            load.check()?;
-            let ours = load.cpu()?.saturating_sub(load_cpu) + own_cpu.unwrap_or_default();
-            let (by_others, by_hypervisor) = HostCpu::now()?.others_and_stolen(host, ours);
-            others.push(by_others);
-            stolen.push(by_hypervisor);
-        }
+    println!("{machine}");
+    let mut report = Report { machine, parts: Vec::new() };
+    for &part in parts {
+        let (seconds, rounds) = part.usual();
+        let (seconds, rounds) = (args.seconds.unwrap_or(seconds), args.rounds.unwrap_or(rounds));
+        eprintln!("{}", part.name());
+        let own = folder.join(part.name());
+        fs::create_dir_all(&own).with_context(|| format!("make {}", own.display()))?;
+        let setting = Setting {
+            program: &release.join("flamekeeper"),
+            rows_table: &release.join("examples/unwind_rows"),
+            folder: &own,
+            duration: Duration::from_secs(seconds),
+            rounds,
+        };
+        let Measured { about, figures } = part.measure(&setting).await.with_context(|| part.name())?;
+        let part = PartReport { part: part.name(), seconds, rounds, about, figures };
+        println!("\n{}\n\n{}", part.about.join("\n"), table::table(&part.figures).trim_end());
+        report.parts.push(part);
     }
-    Ok(Report {
-        machine,
-        load: load.names(),
-        seconds: args.seconds,
-        others,
-        stolen,
-        figures: rounds.figures(),
-    })
+    Ok(report)
 }
 
-fn print(report: &Report) {
-    let percent = |shares: &[f64]| {
-        let shares: Vec<f64> = shares.iter().map(|share| share * 100.0).collect();
-        figures::spread(&shares)
-            .map_or_else(String::new, |of| format!("{:.0} % [{:.0}–{:.0}]", of.median, of.least, of.most))
-    };
-    println!("{}", report.machine);
-    println!(
-        "Load on two CPUs: {}. Each profiler in turn, {} s at 99 Hz, median [least–most] of {} rounds.",
-        report.load,
-        report.seconds,
-        report.others.len() / 2
-    );
-    println!(
-        "Of the host's CPU time, other programs took {} and the hypervisor {}.\n",
-        percent(&report.others),
-        percent(&report.stolen)
-    );
-    println!("{}", table::table(&report.figures).trim_end());
+impl Part {
+    /// Seconds of a run, and rounds, that tell enough on a quiet machine.
+    fn usual(self) -> (u64, u64) {
+        match self {
+            Self::Samples => (3, 5),
+            Self::Slowdown => (4, 20),
+            Self::Agent => (60, 3),
+            Self::Rows => (0, 5),
+            Self::Peers => (60, 3),
+        }
+    }
+
+    async fn measure(self, setting: &Setting<'_>) -> Result<Measured> {
+        match self {
+            Self::Samples => samples::measure(setting).await,
+            Self::Slowdown => slowdown::measure(setting).await,
+            Self::Agent => agent::measure(setting).await,
+            Self::Rows => rows::measure(setting).await,
+            Self::Peers => peers::measure(setting).await,
+        }
+    }
+
+    /// As it is written on the command line.
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+impl Setting<'_> {
+    /// Which round begins.
+    fn tell(&self, round: u64) {
+        eprintln!("round {} of {}", round + 1, self.rounds);
+    }
 }

@@ -16,6 +16,14 @@ const RECORD_MAX: Duration = Duration::from_secs(300);
 /// With inlined functions `perf script` may take hours.
 pub(super) const SCRIPT_MAX: Duration = Duration::from_secs(300);
 
+/// How it gets user stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallGraph {
+    FramePointers,
+    /// 8 KiB of the stack with each sample, to be unwound later.
+    Dwarf,
+}
+
 /// What one capture took.
 pub(super) struct Capture {
     pub(super) sampling_cpu_share: f64,
@@ -23,19 +31,21 @@ pub(super) struct Capture {
     pub(super) whole_cpu: Duration,
     pub(super) samples: u64,
     pub(super) written_bytes: u64,
-    pub(super) script: Script,
-    pub(super) script_no_inline: Script,
 }
 
-impl Capture {
-    /// Of everything that was run, as far as it was allowed to end.
-    pub(super) fn all_cpu(&self) -> Duration {
-        let scripts = [&self.script, &self.script_no_inline];
-        scripts
+/// What making text of a capture took, with and without inlined functions.
+pub(super) struct Scripts {
+    pub(super) full: Script,
+    pub(super) no_inline: Script,
+}
+
+impl Scripts {
+    /// Of both, as far as they were allowed to end.
+    pub(super) fn cpu(&self) -> Duration {
+        [&self.full, &self.no_inline]
             .iter()
             .filter_map(|script| Duration::try_from_secs_f64(script.cpu_seconds).ok())
-            .sum::<Duration>()
-            + self.whole_cpu
+            .sum()
     }
 }
 
@@ -46,12 +56,34 @@ pub(super) struct Script {
     pub(super) resident_bytes: u64,
 }
 
-/// Captures; everything is written into `folder` and removed again.
-pub(super) async fn capture(folder: &Path, duration: Duration) -> Result<Capture> {
+/// Captures, and makes text of it; everything is written into `folder` and removed again.
+pub(super) async fn capture_and_script(folder: &Path, duration: Duration) -> Result<(Capture, Scripts)> {
     let data = folder.join("perf.data");
+    let capture = capture_into(&data, folder, duration, CallGraph::FramePointers).await?;
+    let scripts = Scripts {
+        full: script(folder, &data, &[]).await?,
+        no_inline: script(folder, &data, &["--no-inline"]).await?,
+    };
+    fs::remove_file(&data)?;
+    Ok((capture, scripts))
+}
+
+/// Captures only; everything is written into `folder` and removed again.
+pub(super) async fn capture(folder: &Path, duration: Duration, graph: CallGraph) -> Result<Capture> {
+    let data = folder.join("perf.data");
+    let capture = capture_into(&data, folder, duration, graph).await?;
+    fs::remove_file(&data)?;
+    Ok(capture)
+}
+
+async fn capture_into(data: &Path, folder: &Path, duration: Duration, graph: CallGraph) -> Result<Capture> {
     let log = folder.join("perf.log");
     let mut command = perf(folder);
-    command.args(["record", "-e", "cpu-clock", "-F", "99", "-a", "-g", "-o"]).arg(&data);
+    let graph = match graph {
+        CallGraph::FramePointers => "fp",
+        CallGraph::Dwarf => "dwarf",
+    };
+    command.args(["record", "-e", "cpu-clock", "-F", "99", "-a", "--call-graph", graph, "-o"]).arg(data);
     command.args(["--", "sleep", &format!("{}", duration.as_secs_f64())]);
     let running = Running::start("perf record", command.stdout(Stdio::null()).stderr(File::create(&log)?))?;
 
@@ -59,25 +91,21 @@ pub(super) async fn capture(folder: &Path, duration: Duration) -> Result<Capture
     tokio::time::sleep(after_start).await;
     let (began, cpu) = (clock::now(), running.own_cpu()?);
     tokio::time::sleep(duration.saturating_sub(after_start + BEFORE_END)).await;
-    let (sampled, cpu) = (began.elapsed(), running.own_cpu()? - cpu);
+    let (sampled, cpu) = (began.elapsed(), running.own_cpu()?.saturating_sub(cpu));
 
-    let taken = running.watch_to_end(duration + RECORD_MAX).await?;
+    let taken = running.watch_to_end(RECORD_MAX).await?;
     let said = fs::read_to_string(&log).unwrap_or_default();
     let taken = taken.with_context(|| format!("perf record did not end: {said}"))?;
     if !taken.status.success() {
         bail!("perf record ended with {}: {said}", taken.status);
     }
-    let capture = Capture {
+    Ok(Capture {
         sampling_cpu_share: cpu.as_secs_f64() / sampled.as_secs_f64(),
         resident_bytes: taken.resident.family_bytes(),
         whole_cpu: taken.cpu,
-        samples: samples(folder, &data).await?,
-        written_bytes: fs::metadata(&data)?.len(),
-        script: script(folder, &data, &[]).await?,
-        script_no_inline: script(folder, &data, &["--no-inline"]).await?,
-    };
-    fs::remove_file(&data)?;
-    Ok(capture)
+        samples: samples(folder, data).await?,
+        written_bytes: fs::metadata(data)?.len(),
+    })
 }
 
 /// One line a sample, nothing named.

@@ -91,12 +91,12 @@ impl Running {
         Ok(ticks(stat.utime + stat.stime + children))
     }
 
-    /// Waits for its end, or gives up after `limit` and ends it. `None` if it took longer.
+    /// Waits for its end, or gives up after `limit` from now and ends it. `None` if it took longer.
     pub(super) async fn watch_to_end(mut self, limit: Duration) -> Result<Option<Taken>> {
         let mut resident = Resident::default();
-        let process = self.process()?;
+        let (process, watched) = (self.process()?, clock::now());
         while !self.has_ended()? {
-            if self.started.elapsed() > limit {
+            if watched.elapsed() > limit {
                 return Ok(None);
             }
             resident.look_at(&process);
@@ -106,6 +106,22 @@ impl Running {
         let cpu = self.family_cpu()?;
         let status = self.child.wait().with_context(|| format!("wait for {}", self.name))?;
         Ok(Some(Taken { status, wall, ended_since_1970, cpu, resident }))
+    }
+
+    /// Waits for its end without looking at it, which costs next to nothing; gives up after `limit`. False if it failed.
+    pub(super) async fn has_succeeded(mut self, limit: Duration) -> Result<bool> {
+        while !self.has_ended()? {
+            if self.started.elapsed() > limit {
+                bail!("{} did not end in {limit:?}", self.name);
+            }
+            tokio::time::sleep(LOOK * 4).await;
+        }
+        Ok(self.child.wait().with_context(|| format!("wait for {}", self.name))?.success())
+    }
+
+    /// Asks it to end, as Ctrl-C does.
+    pub(super) fn interrupt(&self) -> Result<()> {
+        kill_process(self.pid()?, Signal::INT).with_context(|| format!("interrupt {}", self.name))
     }
 
     fn pid(&self) -> Result<rustix::process::Pid> {

@@ -139,6 +139,22 @@ fn a_stripped_library_is_named_by_its_dynamic_symbols() {
 }
 
 #[test]
+fn a_stripped_program_begins_in_start() {
+    let fixture = Fixture::compile("int main(void) { return 0; }", &[]);
+    let entry = fixture.offset_of(fixture.vaddr_of("_start"));
+    fixture.run("strip", &["program"]);
+    check(
+        &fixture,
+        &[entry, FileOffset(entry.0 + 0x20), FileOffset(entry.0 + 48)],
+        expect![[r#"
+            _start
+            _start
+            -
+        "#]],
+    );
+}
+
+#[test]
 fn a_deleted_file_is_named_while_it_is_held_open() {
     let fixture = Fixture::compile(INLINING, &[&["-O2", "-g"], &FAR[..]].concat());
     let store = fixture.offset_of(store_to_sink(&fixture));
