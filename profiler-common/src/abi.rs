@@ -148,6 +148,8 @@ pub struct SamplerConfig {
     pub excluded_tgid: u32,
     /// Bytes that wait in the ring at which the reader is woken.
     pub wakeup_bytes: u32,
+    /// Snapshots that one process may send in a span of [`SNAPSHOT_SPAN_BITS`].
+    pub snapshots_a_span: u32,
     /// Offsets in `task_struct`, from the kernel's BTF; all 0 when there is none.
     pub task: TaskOffsets,
 }
@@ -198,8 +200,6 @@ pub struct SnapshotQuota {
 pub const SNAPSHOT_QUOTAS: u32 = 1 << 12;
 /// A span of the quota: 2^27 nanoseconds, some 134 ms; user space publishes what it saw every 100 ms.
 pub const SNAPSHOT_SPAN_BITS: u32 = 27;
-/// Snapshots of one process in a span. A process on many CPUs is published, or its code loaded, by the next span.
-pub const SNAPSHOTS_A_SPAN: u32 = 20;
 
 /// What the filter says of a process: key is its tgid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -303,7 +303,7 @@ const _: () = {
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
     assert!(size_of::<SnapshotEvent>() == 328, "SnapshotEvent is ABI");
     assert!(size_of::<SnapshotQuota>() == 16, "SnapshotQuota is ABI");
-    assert!(size_of::<SamplerConfig>() == 64, "SamplerConfig is ABI");
+    assert!(size_of::<SamplerConfig>() == 68, "SamplerConfig is ABI");
     assert!(size_of::<TaskOffsets>() == 48, "TaskOffsets is ABI");
     assert!(size_of::<Target>() == 16, "Target is ABI");
 };

@@ -88,6 +88,9 @@ outcomes! {
     /// The stack reaches its root, but has more frames than are kept: some in the middle are missing.
     FramesLeftOut = 21, "frames_left_out", "the stack has more frames than are kept";
 
+    /// Code came to lie where other code was, and the walk may have gone by what lay there before.
+    CodeReplaced = 22, "code_replaced", "the process replaced code while its stack was walked";
+
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";
     /// Samples that found the ring full.

@@ -112,6 +112,7 @@ static CONFIG: SamplerConfig = SamplerConfig {
     flags: 0,
     excluded_tgid: 0,
     wakeup_bytes: 0,
+    snapshots_a_span: 0,
     task: TaskOffsets {
         tgid: 0,
         flags: 0,

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use profiler_common::unwind_rule::Unsupported;
 use profiler_user::elf::ElfHeaders;
-use profiler_user::unwind::{Budget, RowStats, RuleTable, read_rows};
+use profiler_user::unwind::cache::{CACHE_BYTES_MAX, CacheKey, RowCache};
+use profiler_user::unwind::{Budget, FileRows, RowStats, RuleTable, read_rows};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ struct Rows {
     all_rules: usize,
     /// By round.
     cpu_millis: Vec<f64>,
+    /// In the cache on disk, and the CPU time of reading it from there, by round.
+    cached_bytes: u64,
+    cached_millis: Vec<f64>,
     unsupported: String,
     functions_malformed: usize,
 }
@@ -46,9 +50,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     if !args.json {
         println!(
-            "| file | text MiB | functions | rows | rules | all rules | bytes a row | KiB a MiB of text | CPU ms | unsupported |"
+            "| file | text MiB | functions | rows | rules | all rules | bytes a row | KiB a MiB of text | CPU ms | from the cache KiB | ms | unsupported |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     }
     let mut table = RuleTable::new();
     for path in &args.files {
@@ -68,7 +72,8 @@ fn measure(path: &Path, rounds: u32, table: &mut RuleTable) -> Result<Rows> {
         rows = read_rows(&file, &headers, Budget::default())?;
         cpu_millis.push((cpu_micros() - before) as f64 / 1000.0);
     }
-    table.adopt(&rows);
+    rows.pages().iter().for_each(|page| drop(table.page_rows(&rows, page.number)));
+    let (cached_bytes, cached_millis) = cached(&file, &headers, &rows, rounds)?;
     let stats = rows.stats();
     Ok(Rows {
         file: path.file_name().unwrap_or(path.as_os_str()).display().to_string(),
@@ -79,9 +84,29 @@ fn measure(path: &Path, rounds: u32, table: &mut RuleTable) -> Result<Rows> {
         rules: stats.rules,
         all_rules: table.rules().len(),
         cpu_millis,
+        cached_bytes,
+        cached_millis,
         unsupported: unsupported(stats),
         functions_malformed: stats.functions_malformed,
     })
+}
+
+/// Bytes in the cache, and the CPU time of each reading.
+fn cached(file: &File, headers: &ElfHeaders, rows: &FileRows, rounds: u32) -> Result<(u64, Vec<f64>)> {
+    let folder = std::env::temp_dir().join(format!("unwind-rows-{}", std::process::id()));
+    let mut cache = RowCache::open(&folder, CACHE_BYTES_MAX)?;
+    let key = CacheKey::new(headers, &file.metadata()?);
+    cache.keep(&key, rows);
+    let mut millis = Vec::new();
+    for _ in 0..rounds {
+        let before = cpu_micros();
+        let read = cache.load(&key).context("it was not kept")?;
+        millis.push((cpu_micros() - before) as f64 / 1000.0);
+        anyhow::ensure!(read == *rows, "other rows came back");
+    }
+    let bytes = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Result<u64>>()?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok((bytes, millis))
 }
 
 fn unsupported(stats: &RowStats) -> String {
@@ -91,13 +116,13 @@ fn unsupported(stats: &RowStats) -> String {
 
 fn print(rows: &Rows) {
     let text_mib = rows.text_bytes as f64 / f64::from(1 << 20);
-    let best = rows.cpu_millis.iter().copied().fold(f64::INFINITY, f64::min);
+    let best = |millis: &[f64]| millis.iter().copied().fold(f64::INFINITY, f64::min);
     let malformed = match rows.functions_malformed {
         0 => String::new(),
         count => format!(" {count} malformed"),
     };
     println!(
-        "| {} | {text_mib:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {best:.1} | {}{malformed} |",
+        "| {} | {text_mib:.1} | {} | {} | {} | {} | {:.2} | {:.1} | {:.1} | {} | {:.1} | {}{malformed} |",
         rows.file,
         rows.functions,
         rows.rows,
@@ -105,6 +130,9 @@ fn print(rows: &Rows) {
         rows.all_rules,
         rows.bytes as f64 / rows.rows as f64,
         rows.bytes as f64 / 1024.0 / text_mib,
+        best(&rows.cpu_millis),
+        rows.cached_bytes / 1024,
+        best(&rows.cached_millis),
         rows.unsupported,
     );
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::deliver::file::Format;
@@ -69,6 +70,17 @@ pub struct RecordArgs {
     /// How to walk user stacks. rows is a preview: whole stacks without frame pointers, from a process's third sample on
     #[arg(long, env = "FLAMEKEEPER_UNWIND", value_name = "HOW", value_enum, default_value_t = UnwindArg::FramePointers)]
     pub unwind: UnwindArg,
+    /// Kernel memory that unwind tables may take; the coldest rows go first
+    #[arg(long, env = "FLAMEKEEPER_UNWIND_TABLES_MAX", value_name = "BYTES", default_value = "64MiB")]
+    pub unwind_tables_max: ByteSize,
+    /// Where unwind rows are kept for the next start, in 256 MiB at most; an empty name for nowhere
+    #[arg(
+        long,
+        env = "FLAMEKEEPER_CACHE_DIR",
+        value_name = "FOLDER",
+        default_value = "/var/cache/flamekeeper"
+    )]
+    pub cache_dir: OsString,
     /// Write the profile there; the ending decides the format: .pb.gz .pprof (pprof), .folded, .svg (flame graph), .json (Firefox Profiler), .speedscope.json; - is standard output; may be given several times
     #[arg(short, long = "output", env = "FLAMEKEEPER_OUTPUT", value_name = "FILE", value_delimiter = None)]
     pub outputs: Vec<PathBuf>,

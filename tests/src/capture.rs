@@ -50,6 +50,11 @@ impl Capture {
         Self::plain(["record"])
     }
 
+    /// The same, with whole stacks: user stacks are walked by unwind information.
+    pub fn record_whole(machine: &Machine) -> Result<Self> {
+        Ok(Self::record(machine)?.args(["--unwind", "rows"]))
+    }
+
     /// The same with further arguments.
     pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
@@ -73,7 +78,8 @@ impl Capture {
         self
     }
 
-    /// The same with a variable in its environment, which else has none that begins with `FLAMEKEEPER_`.
+    /// The same with a variable in its environment, which else has none that begins with `FLAMEKEEPER_`
+    /// but for the folder of cached rows, which is this run's own.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.into(), value.as_ref().to_owned()));
         self
@@ -129,6 +135,7 @@ impl Capture {
                     command.env_remove(name);
                 }
             }
+            command.env("FLAMEKEEPER_CACHE_DIR", folder.path().join("cache"));
             command.envs(environment);
             command.current_dir(folder.path()).env("TMPDIR", folder.path().join("temporary"));
         })?;
@@ -224,10 +231,10 @@ impl Captured {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// The number behind `KEY=` at the beginning of a line of stdout.
+    /// The number behind `KEY=` at the beginning of the last such line of stdout: children speak before their parent.
     pub fn printed(&self, key: &str) -> Result<u64> {
         let text = self.stdout_text();
-        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value = text.lines().rev().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let value = value.with_context(|| format!("no {key}= on stdout:\n{text}"))?;
         value.parse().with_context(|| format!("{key}={value} is no number"))
     }

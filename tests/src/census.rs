@@ -1,4 +1,4 @@
-//! What the kernel holds: BPF programs, processes of a group, children, the time of kernel threads.
+//! What the kernel holds: BPF programs, maps and links, processes of a group, children, the time of kernel threads.
 //!
 //! Asks the kernel at the moment of the call; never waits, except for programs to go away.
 
@@ -7,26 +7,48 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// The BPF programs that are loaded, by id.
+/// Something that BPF leaves in the kernel as long as anybody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BpfKind {
+    /// A loaded program.
+    Program,
+    /// A map, also one that only a program holds.
+    Map,
+    /// What attaches a program to something.
+    Link,
+}
+
+/// The BPF programs, maps and links that there are, by id.
 #[derive(Clone, Debug, Default)]
-pub struct BpfCensus(BTreeMap<u32, String>);
+pub struct BpfCensus(BTreeMap<(BpfKind, u32), String>);
 
 impl BpfCensus {
-    /// Those that are loaded now.
+    /// Those that are there now.
     pub fn take() -> Result<Self> {
-        let mut programs = BTreeMap::new();
-        for program in aya::programs::loaded_programs() {
-            // One that went away between its listing and its look-up is not loaded.
-            let Ok(program) = program else { continue };
-            programs.insert(program.id(), program.name_as_str().unwrap_or_default().to_owned());
+        let mut all = BTreeMap::new();
+        // What went away between its listing and its look-up is not there: such errors are left out.
+        for program in aya::programs::loaded_programs().filter_map(Result::ok) {
+            let name = program.name_as_str().unwrap_or_default().to_owned();
+            all.insert((BpfKind::Program, program.id()), name);
         }
-        Ok(Self(programs))
+        for map in aya::maps::loaded_maps().filter_map(Result::ok) {
+            all.insert((BpfKind::Map, map.id()), map.name_as_str().unwrap_or_default().to_owned());
+        }
+        for link in aya::programs::loaded_links().filter_map(Result::ok) {
+            all.insert((BpfKind::Link, link.id()), format!("to program {}", link.program_id()));
+        }
+        Ok(Self(all))
+    }
+
+    /// How many there are of a kind.
+    pub fn count(&self, kind: BpfKind) -> usize {
+        self.0.keys().filter(|(other, _)| *other == kind).count()
     }
 
     /// Those that are here and were not in `before`.
     pub fn since(&self, before: &Self) -> Self {
         let new = self.0.iter().filter(|(id, _)| !before.0.contains_key(id));
-        Self(new.map(|(id, name)| (*id, name.clone())).collect())
+        Self(new.map(|(key, name)| (*key, name.clone())).collect())
     }
 
     /// How many.
@@ -39,18 +61,30 @@ impl BpfCensus {
         self.0.is_empty()
     }
 
-    /// Waits until none of these is loaded. The kernel frees a program some time after its last user is gone.
+    /// Waits until none of these is there. The kernel frees them some time after their last user is gone.
     pub fn are_gone(&self) -> Result<()> {
-        const TRIES: u32 = 100;
-        for _ in 0..TRIES {
-            let now = Self::take()?;
-            if !self.0.keys().any(|id| now.0.contains_key(id)) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        if comes_true(|| Ok(Self::take()?.0.keys().all(|key| !self.0.contains_key(key))))? {
+            return Ok(());
         }
-        bail!("still loaded: {:?}", self.0)
+        bail!("still there: {:?}", self.0)
     }
+}
+
+/// Asks until the answer is yes, for five seconds at most.
+fn comes_true(mut ask: impl FnMut() -> Result<bool>) -> Result<bool> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        if ask()? {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(false)
+}
+
+/// Waits until no process is left in the process group: what dies with its parent dies a moment later.
+pub fn process_group_becomes_empty(group: u32) -> Result<bool> {
+    comes_true(|| process_group_is_empty(group))
 }
 
 /// Whether no process is left in the process group.

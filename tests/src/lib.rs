@@ -9,6 +9,7 @@
 //! Used by the tests in `suite/` only. Never links the product: a reader here shares no code with the writer it checks.
 //! Everything that is waited for is a condition with a deadline; everything that is started is ended on drop.
 
+mod answer;
 mod capture;
 mod census;
 mod child;
@@ -18,16 +19,22 @@ mod machine;
 mod places;
 mod pprof;
 mod stacks;
+mod twin;
 mod workload;
 
+pub use answer::{Answer, Verdict};
 pub use capture::{Capture, Captured, RunningCapture};
-pub use census::{BpfCensus, cpu_ticks_of_kernel_threads, descendants, process_group_is_empty};
+pub use census::{
+    BpfCensus, BpfKind, cpu_ticks_of_kernel_threads, descendants, process_group_becomes_empty,
+    process_group_is_empty,
+};
 pub use child::Running;
 pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use machine::{Machine, skip, tool};
 pub use places::build_folder;
 pub use pprof::{FrameView, Pprof, PprofSample};
 pub use stacks::{Stack, Stacks, ensure_near};
+pub use twin::TwinNames;
 pub use workload::{RunningWorkload, Workload};
 
 pub use rustix::process::Signal;

@@ -31,7 +31,7 @@ impl Stack {
     }
 }
 
-fn fits(pattern: &str, frame: &str) -> bool {
+pub(crate) fn fits(pattern: &str, frame: &str) -> bool {
     let open_start = pattern.strip_prefix('*');
     let rest = open_start.unwrap_or(pattern);
     let open_end = rest.strip_suffix('*');
@@ -137,7 +137,7 @@ fn as_float(count: u64) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { as_float(part) / as_float(whole) }
 }
 

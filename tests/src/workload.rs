@@ -21,8 +21,19 @@ const LANGUAGES: &[(&str, &[&str])] = &[
     ("cpp", &["g++", "-Wall"]),
     ("rs", &["rustc", "--edition=2024"]),
     ("go", &["go", "build"]),
-    ("js", &["node"]),
 ];
+
+/// Endings of scripts, and what runs them: the distribution's own interpreters, wherever PATH leads.
+const INTERPRETERS: &[(&str, &[&str])] = &[
+    ("js", &["node", "--perf-basic-prof"]),
+    ("py", &["/usr/bin/python3"]),
+    ("pl", &["/usr/bin/perl"]),
+    ("rb", &["/usr/bin/ruby"]),
+    ("php", &["/usr/bin/php"]),
+];
+
+/// Sources that others include.
+const INCLUDED: &[&str] = &["burn.h", "burn_code.h", "family_cpu.h", "c_deep.c"];
 
 /// A compiler can be slow on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -37,17 +48,41 @@ pub struct Workload {
 impl Workload {
     /// Builds `workloads/NAME.*`, or finds it built.
     pub fn build(name: &str) -> Result<Self> {
+        Self::variant(name, name, &[])
+    }
+
+    /// Builds `workloads/NAME.*` as a program of another name, with further arguments for the compiler, or for the
+    /// interpreter.
+    pub fn variant(name: &str, as_name: &str, flags: &[&str]) -> Result<Self> {
         let sources = places::workload_sources();
+        let source =
+            |ending: &str| Some(sources.join(format!("{name}.{ending}"))).filter(|path| path.is_file());
         for (ending, compiler) in LANGUAGES {
-            let source = sources.join(format!("{name}.{ending}"));
-            if source.is_file() {
-                return match *ending {
-                    "js" => Self::script(&source),
-                    _ => Self::compiled(name, &source, compiler),
-                };
+            if let Some(source) = source(ending) {
+                return Self::compiled(as_name, &source, compiler, flags);
+            }
+        }
+        for (ending, interpreter) in INTERPRETERS {
+            if let Some(source) = source(ending) {
+                return Self::script(&source, &[*interpreter, flags].concat());
             }
         }
         bail!("no workload {name} in {}", sources.display())
+    }
+
+    /// Builds `workloads/CLASS.java`, for a virtual machine with these flags.
+    pub fn java(class: &str, flags: &[&str]) -> Result<Self> {
+        let source = places::workload_sources().join(format!("{class}.java"));
+        let classes = places::build_folder()?.join("java");
+        std::fs::create_dir_all(&classes)?;
+        // -d names a folder where -o would name a file, so this is no variant; and javac is quick to see no change.
+        let output =
+            Command::new("javac").arg("-d").arg(&classes).arg(&source).output().context("run javac")?;
+        ensure!(output.status.success(), "javac: {}", String::from_utf8_lossy(&output.stderr));
+        let mut command: Vec<OsString> = vec!["java".into()];
+        command.extend(flags.iter().map(OsString::from));
+        command.extend(["-cp".into(), classes.into(), class.into()]);
+        Ok(Self { command, args: Vec::new() })
     }
 
     /// A program that is there already.
@@ -55,7 +90,7 @@ impl Workload {
         Self { command: vec![path.into()], args: Vec::new() }
     }
 
-    fn script(source: &Path) -> Result<Self> {
+    fn script(source: &Path, interpreter: &[&str]) -> Result<Self> {
         // A copy in the build folder: a namespace test hides other places, /tmp above all.
         let file = source.file_name().context("script without a name")?;
         let copy = places::build_folder()?.join(file);
@@ -64,16 +99,18 @@ impl Workload {
             std::fs::copy(source, fresh.path()).with_context(|| format!("copy {}", source.display()))?;
             fresh.persist(&copy).with_context(|| format!("write {}", copy.display()))?;
         }
-        Ok(Self { command: vec!["node".into(), "--perf-basic-prof".into(), copy.into()], args: Vec::new() })
+        let mut command: Vec<OsString> = interpreter.iter().map(OsString::from).collect();
+        command.push(copy.into());
+        Ok(Self { command, args: Vec::new() })
     }
 
-    fn compiled(name: &str, source: &Path, compiler: &[&str]) -> Result<Self> {
+    fn compiled(name: &str, source: &Path, compiler: &[&str], more_flags: &[&str]) -> Result<Self> {
         let text = std::fs::read_to_string(source).with_context(|| format!("read {}", source.display()))?;
         let flags = text.lines().next().and_then(|line| line.strip_prefix("// build:"));
         let flags = flags.with_context(|| format!("{} does not begin with `// build:`", source.display()))?;
         let mut hasher = DefaultHasher::new();
-        (&text, compiler).hash(&mut hasher);
-        for header in ["burn.h", "burn_code.h"] {
+        (&text, compiler, more_flags).hash(&mut hasher);
+        for header in INCLUDED {
             std::fs::read(places::workload_sources().join(header))?.hash(&mut hasher);
         }
         let folder = places::build_folder()?.join(format!("{:016x}", hasher.finish()));
@@ -82,7 +119,8 @@ impl Workload {
             std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
             let fresh = tempfile::TempDir::new_in(&folder)?;
             let made = fresh.path().join(name);
-            run_compiler(compiler, flags, source, &made)?;
+            let flags: Vec<_> = flags.split_whitespace().chain(more_flags.iter().copied()).collect();
+            run_compiler(compiler, &flags, source, &made)?;
             std::fs::rename(&made, &program).with_context(|| format!("write {}", program.display()))?;
         }
         Ok(Self { command: vec![program.into()], args: Vec::new() })
@@ -102,6 +140,23 @@ impl Workload {
     /// A copy of the program's file at `path`.
     pub fn copied_to(&self, path: &Path) -> Result<Self> {
         places::copy_program(&self.path(), path)?;
+        Ok(Self { command: vec![path.into()], args: self.args.clone() })
+    }
+
+    /// The same program without symbols, in a file beside it.
+    pub fn stripped(&self) -> Result<Self> {
+        let whole = self.path();
+        let name = whole.file_name().context("a program without a name")?.to_string_lossy().into_owned();
+        let folder = whole.parent().context("a program without a folder")?;
+        let path = folder.join(format!("{name}_stripped"));
+        if !path.is_file() {
+            let fresh = tempfile::TempDir::new_in(folder)?;
+            let made = fresh.path().join("stripped");
+            let output =
+                Command::new("strip").arg("-o").arg(&made).arg(&whole).output().context("run strip")?;
+            ensure!(output.status.success(), "strip: {}", String::from_utf8_lossy(&output.stderr));
+            std::fs::rename(&made, &path).with_context(|| format!("write {}", path.display()))?;
+        }
         Ok(Self { command: vec![path.into()], args: self.args.clone() })
     }
 
@@ -134,11 +189,11 @@ impl Workload {
     }
 }
 
-fn run_compiler(compiler: &[&str], flags: &str, source: &Path, made: &Path) -> Result<()> {
+fn run_compiler(compiler: &[&str], flags: &[&str], source: &Path, made: &Path) -> Result<()> {
     let [program, first @ ..] = compiler else { bail!("no compiler for {}", source.display()) };
     let output = Command::new(program)
         .args(first)
-        .args(flags.split_whitespace())
+        .args(flags)
         .arg("-o")
         .arg(made)
         .arg(source)

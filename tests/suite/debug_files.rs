@@ -1,4 +1,4 @@
-//! Names from the files that distributions split off: by build id and by debug link.
+//! Names and unwind information from the files that distributions split off: by build id and by debug link.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,9 +15,9 @@ fn run(program: &str, args: &[&Path]) -> Result<()> {
 }
 
 /// A stripped program and the file with what was stripped off, both in `folder`.
-fn split(folder: &Path) -> Result<Workload> {
+fn split(folder: &Path, name: &str) -> Result<Workload> {
     let program = folder.join("split");
-    let workload = Workload::build("c_frame_pointers")?.copied_to(&program)?;
+    let workload = Workload::build(name)?.copied_to(&program)?;
     run("objcopy", &["--only-keep-debug".as_ref(), &program, &folder.join("split.debug")])?;
     run("strip", &[&program])?;
     Ok(workload)
@@ -36,7 +36,7 @@ fn a_debug_link_beside_the_program_names_it() -> Result<()> {
     tool_or_skip!("objcopy");
     let machine = machine_or_skip!();
     let folder = tempfile::tempdir()?;
-    let workload = split(folder.path())?;
+    let workload = split(folder.path(), "c_frame_pointers")?;
     let link = format!("--add-gnu-debuglink={}", folder.path().join("split.debug").display());
     run("objcopy", &[link.as_ref(), &workload.path()])?;
     std::fs::create_dir(folder.path().join(".debug"))?;
@@ -49,7 +49,7 @@ fn a_debug_link_to_another_programs_symbols_is_not_believed() -> Result<()> {
     tool_or_skip!("objcopy");
     let machine = machine_or_skip!();
     let folder = tempfile::tempdir()?;
-    let workload = split(folder.path())?;
+    let workload = split(folder.path(), "c_frame_pointers")?;
     let link = format!("--add-gnu-debuglink={}", folder.path().join("split.debug").display());
     run("objcopy", &[link.as_ref(), &workload.path()])?;
     // Same name, same place, another program's.
@@ -68,7 +68,7 @@ fn the_build_id_folder_of_the_programs_own_root_names_it() -> Result<()> {
         return profiler_tests::skip(profiler_tests::test_name!(), "no /usr/lib/debug to mount over");
     }
     let folder = tempfile::tempdir()?;
-    let workload = split(folder.path())?;
+    let workload = split(folder.path(), "c_frame_pointers")?;
     let notes = Command::new("readelf").arg("-n").arg(workload.path()).output().context("run readelf")?;
     let notes = String::from_utf8(notes.stdout)?;
     let build_id =
@@ -82,4 +82,23 @@ fn the_build_id_folder_of_the_programs_own_root_names_it() -> Result<()> {
     );
     let workload = workload.under(["unshare", "--mount", "sh", "-c", &script, "sh"]);
     stacks_of(&machine, &workload)?.ensure_share(&SEVENTY, 0.7)
+}
+
+#[test]
+fn a_debug_file_has_what_the_program_lacks_to_walk_its_stack() -> Result<()> {
+    tool_or_skip!("objcopy");
+    let machine = machine_or_skip!();
+    let folder = tempfile::tempdir()?;
+    let workload = split(folder.path(), "c_no_unwind_tables")?;
+    let whole = ["main", "through_a_frame", "burn_without_frame"];
+    let stacks = |workload: &Workload| -> Result<Stacks> {
+        let running = workload.start()?;
+        let capture = Capture::record(&machine)?.args(["--unwind", "rows", "-F", "499", "-d", "3s"]);
+        capture.of(running.pid()).output("p.folded").run()?.expect_code(0)?.folded("p.folded")
+    };
+    stacks(&workload)?.ensure_share_at_least(&["*incomplete*", "split+0x*"], 0.9)?;
+    let link = format!("--add-gnu-debuglink={}", folder.path().join("split.debug").display());
+    run("objcopy", &[link.as_ref(), &workload.path()])?;
+    // The first samples may come before the rows.
+    stacks(&workload)?.ensure_share_at_least(&whole, 0.7)
 }

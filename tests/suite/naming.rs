@@ -77,6 +77,33 @@ fn a_stripped_program_has_module_and_offset_for_names() -> Result<()> {
 }
 
 #[test]
+fn a_stripped_go_program_is_named_by_its_own_table() -> Result<()> {
+    tool_or_skip!("go");
+    tool_or_skip!("strip");
+    let machine = machine_or_skip!();
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("nameless_go");
+    let workload = Workload::build("go_burn")?.copied_to(&path)?;
+    ensure!(Command::new("strip").arg(&path).status().context("run strip")?.success(), "strip failed");
+    let burning = workload.start()?;
+    let capture = Capture::record(&machine)?.args(["-F", "499", "-d", "2s"]).of(burning.pid());
+    let pprof = capture.output("p.pb.gz").run()?.expect_code(0)?.pprof("p.pb.gz")?;
+    let frames = ["main.main.func1", "main.feed", "main.(*stove).burn"];
+    pprof.stacks().ensure_share_at_least(&frames, 0.9)?;
+    let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/go_burn.go"))?;
+    let begins = source.lines().position(|line| line.contains(") burn(")).context("no burn")?;
+    let begins = i64::try_from(begins)? + 1;
+    let inner = pprof.samples.iter().filter_map(|sample| sample.locations.first()?.last());
+    let burn: Vec<_> = inner.filter(|frame| frame.name == "main.(*stove).burn").collect();
+    ensure!(!burn.is_empty(), "{}", pprof.stacks());
+    for frame in burn {
+        let is_there = frame.file.ends_with("go_burn.go") && frame.start_line == begins;
+        ensure!(is_there && (begins..begins + 9).contains(&frame.line), "{frame:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_program_without_frame_pointers_keeps_its_leaf() -> Result<()> {
     let machine = machine_or_skip!();
     let burning = Workload::build("c_no_frame_pointers")?.start()?;

@@ -1,9 +1,9 @@
 // build: -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -static
 /* Forks and executes itself again and again; each of the short lives burns a few milliseconds in burn_briefly.
- * Prints "lives N" at its end.
+ * Prints "lives N" at its end, and the CPU time of itself and all of them as cpu_nanos.
  * usage: c_storm NUMBER_OF_LIVES */
 #include "burn.h"
-#include <sys/wait.h>
+#include "family_cpu.h"
 #include <unistd.h>
 
 NOINLINE void burn_briefly(void) { burn_steps(2 * UNIT_STEPS); }
@@ -26,5 +26,6 @@ int main(int argc, char **argv) {
         if (waitpid(child, &status, 0) != child || status != 0) return 3;
     }
     printf("lives %lu\n", lives);
+    say_family_cpu();
     return 0;
 }

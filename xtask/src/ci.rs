@@ -3,38 +3,65 @@
 //! Goes on after a failure, so that one run names everything that is wrong.
 
 use crate::workspace::Workspace;
-use crate::{ebpf, shell, sources, test, tidy, tools, verifier};
+use crate::{ebpf, fuzz, miri, shell, sources, test, tidy, tools, verifier};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// One check: its name, and what fails if it does not hold.
-type Step = (&'static str, fn(&Workspace) -> Result<()>);
+/// What fails if a check does not hold.
+#[derive(Clone, Copy)]
+enum Check {
+    /// All of it, on every machine.
+    Whole(fn(&Workspace) -> Result<()>),
+    /// Gives what was left out because the machine lacks something.
+    AsFarAsPossible(fn(&Workspace) -> Result<Option<String>>),
+}
 
-const STEPS: [Step; 9] = [
-    ("eBPF objects fresh", sources::check_lock),
-    ("format", format),
-    ("tidy", tidy::run),
-    ("clippy", clippy),
-    ("clippy, eBPF", ebpf::clippy),
-    ("deny", deny),
-    ("eBPF objects rebuilt", ebpf::check),
-    ("verifier", |workspace| verifier::run(workspace, false)),
-    ("tests", |workspace| test::run(workspace, &[])),
+use Check::{AsFarAsPossible, Whole};
+
+const STEPS: [(&str, Check); 11] = [
+    ("eBPF objects fresh", Whole(sources::check_lock)),
+    ("format", Whole(format)),
+    ("tidy", Whole(tidy::run)),
+    ("clippy", Whole(clippy)),
+    ("clippy, eBPF", Whole(ebpf::clippy)),
+    ("deny", Whole(deny)),
+    ("eBPF objects rebuilt", Whole(ebpf::check)),
+    ("verifier", Whole(|workspace| verifier::run(workspace, false))),
+    ("miri", AsFarAsPossible(miri::run)),
+    ("tests", Whole(|workspace| test::run(workspace, &[]))),
+    ("fuzz", AsFarAsPossible(fuzz::run_shortly)),
 ];
+
+/// How a check went.
+enum Verdict {
+    Passed,
+    /// As far as it went: this was left out.
+    Partly(String),
+    Failed,
+}
 
 /// Runs all steps and fails if one did.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut results = Vec::new();
-    for (name, step) in STEPS {
+    for (name, check) in STEPS {
         println!("\n== {name}");
-        let (took, result) = timed(|| step(workspace));
-        if let Err(error) = &result {
-            println!("== {name} FAILED: {error:#}");
-        }
-        results.push((name, took, result.is_ok()));
+        let (took, result) = timed(|| match check {
+            Whole(check) => check(workspace).map(|()| None),
+            AsFarAsPossible(check) => check(workspace),
+        });
+        let verdict = match result {
+            Ok(None) => Verdict::Passed,
+            Ok(Some(left_out)) => Verdict::Partly(left_out),
+            Err(error) => {
+                println!("== {name} FAILED: {error:#}");
+                Verdict::Failed
+            }
+        };
+        results.push((name, took, verdict));
     }
     println!("\n{}", report(&results));
-    let failed: Vec<&str> = results.iter().filter(|(.., passed)| !passed).map(|(name, ..)| *name).collect();
+    let failed = results.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Failed));
+    let failed: Vec<&str> = failed.map(|(name, ..)| *name).collect();
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
@@ -51,9 +78,14 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (start.elapsed(), result)
 }
 
-fn report(results: &[(&str, Duration, bool)]) -> String {
-    let line = |(name, took, passed): &(&str, Duration, bool)| {
-        format!("{} {:>5} s  {name}", if *passed { "ok    " } else { "FAILED" }, took.as_secs())
+fn report(results: &[(&str, Duration, Verdict)]) -> String {
+    let line = |(name, took, verdict): &(&str, Duration, Verdict)| {
+        let seconds = took.as_secs();
+        match verdict {
+            Verdict::Passed => format!("ok     {seconds:>5} s  {name}"),
+            Verdict::Partly(left_out) => format!("PARTLY {seconds:>5} s  {name}: {left_out}"),
+            Verdict::Failed => format!("FAILED {seconds:>5} s  {name}"),
+        }
     };
     let total: Duration = results.iter().map(|(_, took, _)| *took).sum();
     let mut lines: Vec<String> = results.iter().map(line).collect();
@@ -83,10 +115,15 @@ mod tests {
 
     #[test]
     fn the_report_has_a_line_for_each_step_and_the_sum() {
-        let results = [("format", Duration::from_secs(2), true), ("tests", Duration::from_secs(600), false)];
+        let results = [
+            ("format", Duration::from_secs(2), Verdict::Passed),
+            ("tests", Duration::from_secs(600), Verdict::Failed),
+            ("miri", Duration::from_secs(0), Verdict::Partly("skipped: no nightly".to_owned())),
+        ];
         expect_test::expect![[r#"
             ok         2 s  format
             FAILED   600 s  tests
+            PARTLY     0 s  miri: skipped: no nightly
                      602 s  together"#]]
         .assert_eq(&report(&results));
     }

@@ -6,6 +6,7 @@
 //!   cargo xtask tidy                 the house rules that a program can check       tidy/
 //!   cargo xtask verifier [--update]  every program ─▶ the kernel's verifier         verifier.rs
 //!   cargo xtask bench [--part PART]  what flamekeeper costs, also beside perf        bench/
+//!   cargo xtask fuzz [TARGET]        hostile bytes ─▶ every parser and decoder       fuzz.rs
 //!   cargo xtask ci                   all of it, as on every change                  ci.rs
 //! ```
 //!
@@ -16,6 +17,8 @@ mod bench;
 mod ci;
 mod debian;
 mod ebpf;
+mod fuzz;
+mod miri;
 mod packages;
 mod shell;
 mod sources;
@@ -62,6 +65,8 @@ enum Task {
     },
     /// Measure what flamekeeper costs: a sample, a program, the host; beside perf on the same load
     Bench(bench::Args),
+    /// Search for bytes that a parser or decoder does not stand
+    Fuzz(fuzz::Args),
     /// Every check and every test, as for a change that is to be merged
     Ci,
 }
@@ -81,6 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(&workspace),
         Task::Verifier { update } => verifier::run(&workspace, update),
         Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Fuzz(args) => fuzz::run(&workspace, &args),
         Task::Ci => ci::run(&workspace),
     }
 }

@@ -17,7 +17,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 15] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -30,6 +30,21 @@ const NEEDS: [Need; 8] = [
     },
     Need { package: "nodejs", program: Some("node"), why: "a JIT with a perf map" },
     Need { package: "python3", program: Some("python3"), why: "an interpreter without frame pointers" },
+    Need { package: "perl", program: Some("perl"), why: "another interpreter" },
+    Need { package: "ruby", program: Some("ruby"), why: "another interpreter" },
+    Need { package: "php-cli", program: Some("php"), why: "another interpreter, a static one" },
+    Need {
+        package: "gcc-aarch64-linux-gnu",
+        program: Some("aarch64-linux-gnu-gcc"),
+        why: "stacks of arm64: programs",
+    },
+    Need { package: "libc6-dev-arm64-cross", program: None, why: "stacks of arm64: their C library" },
+    Need {
+        package: "qemu-user",
+        program: Some("qemu-aarch64"),
+        why: "stacks of arm64: recorded under emulation",
+    },
+    Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
 ];
 
 /// Installs what is missing, or says why it cannot.
@@ -97,7 +112,7 @@ pub(crate) fn is_root() -> bool {
 fn table(needs: &[&Need]) -> String {
     let mut text = "missing".to_owned();
     for need in needs {
-        text += &format!("\n  {:<12} {}", need.package, need.why);
+        text += &format!("\n  {:<22} {}", need.package, need.why);
     }
     text
 }
@@ -119,9 +134,10 @@ mod tests {
         let table = table(&needs);
         expect_test::expect![[r#"
             missing
-              gcc          workloads in C
-              g++          workloads in C++
-              golang       `go tool pprof` reads our profiles; workloads in Go"#]]
+              gcc                    workloads in C
+              g++                    workloads in C++
+              golang                 `go tool pprof` reads our profiles; workloads in Go
+              gcc-aarch64-linux-gnu  stacks of arm64: programs"#]]
         .assert_eq(&table);
     }
 }

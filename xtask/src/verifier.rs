@@ -84,6 +84,7 @@ fn everything_on() -> SamplerConfig {
         flags: FILTER_TARGETS | FOLLOW_CHILDREN | WALK_BY_ROWS,
         excluded_tgid: 1,
         wakeup_bytes: 1 << 15,
+        snapshots_a_span: 20,
         task: TaskOffsets {
             tgid: 8,
             flags: 16,

@@ -203,9 +203,12 @@ impl Stacks<'_> {
             Place::File(file, _) => {
                 let found = self.files.get(file);
                 let name = || found.map_or_else(|| "".into(), |file| file_name(file.path.as_os_str()));
-                Some(EndedIn::File(Arc::clone(self.file_names.entry(file).or_insert_with(name))))
+                let name = Arc::clone(self.file_names.entry(file).or_insert_with(name));
+                let elf = found.and_then(|file| file.elf.as_ref());
+                let is_described = elf.is_some_and(|elf| elf.unwind_header().is_some());
+                Some(EndedIn::File { name, is_described })
             }
-            Place::Vdso(_) => Some(EndedIn::File("[vdso]".into())),
+            Place::Vdso(_) => Some(EndedIn::File { name: "[vdso]".into(), is_described: true }),
             Place::Process(..) | Place::Foreign(..) => Some(EndedIn::MadeAtRunTime),
             Place::Kernel(_) | Place::Marker(_) => None,
         }

@@ -48,8 +48,13 @@ pub fn is_entry_point(system_name: &str) -> bool {
 /// The code in which a walk ended: that of its outermost frame.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndedIn {
-    /// A file, by its name without its folder.
-    File(Arc<str>),
+    /// A file.
+    File {
+        /// Without its folder.
+        name: Arc<str>,
+        /// Whether it has unwind information for the most of its code (`PT_GNU_EH_FRAME`).
+        is_described: bool,
+    },
     /// Memory of the process that no ELF file backs: what a JIT compiler made.
     MadeAtRunTime,
 }
@@ -153,7 +158,10 @@ mod tests {
     use super::*;
 
     fn broken(reason: Outcome, file: &str) -> Ending {
-        Ending::BrokenOff(BrokenOff { reason, at: Some(EndedIn::File(file.into())) })
+        Ending::BrokenOff(BrokenOff {
+            reason,
+            at: Some(EndedIn::File { name: file.into(), is_described: false }),
+        })
     }
 
     #[test]
@@ -169,7 +177,7 @@ mod tests {
         assert_eq!(worst.iter().map(|(name, _)| &***name).collect::<Vec<_>>(), ["python3", "bash"]);
         let (main, count) = worst[0].1.ends()[0];
         assert_eq!((main.reason, count), (Outcome::NoUnwindRow, 4));
-        assert_eq!(main.at, Some(EndedIn::File("b.so".into())));
+        assert_eq!(main.at, Some(EndedIn::File { name: "b.so".into(), is_described: false }));
         assert_eq!(completeness.overall.complete_permille(), 900);
     }
 

@@ -19,10 +19,11 @@ pub fn mend(end: &BrokenOff, executable: &str) -> Option<&'static str> {
             let known = RUNTIMES.iter().find(|(name, _)| *name == executable);
             Some(known.map_or("let its JIT compiler keep frame pointers, if it can", |&(_, order)| order))
         }
-        Outcome::NoUnwindRow
-        | Outcome::FramePointerChainEnd
-        | Outcome::FramePointerImplausible
-        | Outcome::NoMapping => Some(
+        reason if needed_a_row(reason) && is_described(end) => Some(
+            "sample for longer: the file's unwind information was not in use yet when these were taken; if that does \
+             not help, the function has none (assembly)",
+        ),
+        reason if needed_a_row(reason) => Some(
             "build that file with unwind information (-fasynchronous-unwind-tables) or with -fno-omit-frame-pointer, \
              and keep its .eh_frame",
         ),
@@ -53,17 +54,24 @@ pub fn mend(end: &BrokenOff, executable: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a walk ends so when it followed a frame pointer that was none.
-fn is_guess_gone_wrong(reason: Outcome) -> bool {
+fn is_described(end: &BrokenOff) -> bool {
+    matches!(end.at, Some(EndedIn::File { is_described: true, .. }))
+}
+
+/// Whether a walk ends so where no row says anything.
+fn needed_a_row(reason: Outcome) -> bool {
     matches!(
         reason,
         Outcome::NoUnwindRow
             | Outcome::FramePointerChainEnd
             | Outcome::FramePointerImplausible
             | Outcome::NoMapping
-            | Outcome::StackMemoryUnreadable
-            | Outcome::StackPointerFell
     )
+}
+
+/// Whether a walk ends so when it followed a frame pointer that was none.
+fn is_guess_gone_wrong(reason: Outcome) -> bool {
+    needed_a_row(reason) || matches!(reason, Outcome::StackMemoryUnreadable | Outcome::StackPointerFell)
 }
 
 #[cfg(test)]
@@ -80,8 +88,17 @@ mod tests {
         assert!(java.contains("PreserveFramePointer"), "{java}");
         let other = mended(Outcome::FramePointerImplausible, EndedIn::MadeAtRunTime, "luajit");
         assert!(other.contains("JIT"), "{other}");
-        let library = mended(Outcome::FramePointerImplausible, EndedIn::File("libjvm.so".into()), "java");
-        assert!(library.contains("-fasynchronous-unwind-tables"), "{library}");
+    }
+
+    #[test]
+    fn a_file_is_to_be_built_anew_only_if_it_lacks_something() {
+        let library = |is_described| EndedIn::File { name: "libjvm.so".into(), is_described };
+        let lacking = mended(Outcome::FramePointerImplausible, library(false), "java");
+        assert!(lacking.contains("-fasynchronous-unwind-tables"), "{lacking}");
+        let described = mended(Outcome::FramePointerImplausible, library(true), "java");
+        assert!(described.contains("sample for longer"), "{described}");
+        let damaged = mended(Outcome::UnwindInfoMalformed, library(true), "java");
+        assert!(damaged.contains("damaged"), "{damaged}");
     }
 
     #[test]
@@ -100,6 +117,7 @@ mod tests {
             Outcome::UserStackUnreadable,
             Outcome::StackCopyEnded,
             Outcome::FramesLeftOut,
+            Outcome::CodeReplaced,
         ];
         let native = Outcome::ALL.iter().filter(|outcome| outcome.number() < 64 && !outcome.is_complete());
         for &reason in native {

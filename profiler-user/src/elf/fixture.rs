@@ -111,6 +111,36 @@ impl Fixture {
         Self::by("gcc", "program.s", source, &["-nostdlib", "-no-pie", "-Wl,--entry=main"])
     }
 
+    /// By `go build`, for this machine; `None`, and a word about it, where there is no Go.
+    pub(crate) fn go(source: &str, flags: &[&str]) -> Option<Self> {
+        Self::go_for(if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, source, flags)
+    }
+
+    /// For another machine, by Go's name of it.
+    pub(crate) fn go_for(machine: &str, source: &str, flags: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("main.go"), source).unwrap();
+        let go = ["go", "/usr/local/go/bin/go"]
+            .into_iter()
+            .find(|go| Command::new(go).arg("version").output().is_ok());
+        let Some(go) = go else {
+            println!("skipped: no go");
+            return None;
+        };
+        let output = Command::new(go)
+            .current_dir(folder.path())
+            .env("GOTOOLCHAIN", "local")
+            .env("GOFLAGS", "-trimpath")
+            .env("GOARCH", machine)
+            .args(["build", "-o", "program"])
+            .args(flags)
+            .arg("main.go")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(Self { folder })
+    }
+
     fn by(compiler: &str, file: &str, source: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(file), source).unwrap();

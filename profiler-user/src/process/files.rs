@@ -99,14 +99,19 @@ impl FileTable {
 
     /// Opens the file behind a mapping of a process.
     pub fn open(&mut self, proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Opened {
-        let Some((file, metadata)) = find(proc, owner, mapping, named) else { return self.unopenable(named) };
-        let inode = Inode::of(&metadata);
-        let opened = match self.by_inode.get(&inode) {
-            Some(&known) => known,
-            None => self.meet(proc, owner, inode, file, named),
-        };
-        // The range may have been mapped anew since the sample: then this is the new file, not its file.
-        if self.has_other_build_id(opened, &named.hint) { self.unopenable(named) } else { opened }
+        for find in [mapped_file, file_by_path] {
+            let Some((file, metadata)) = find(proc, owner, mapping, named) else { continue };
+            let inode = Inode::of(&metadata);
+            let opened = match self.by_inode.get(&inode) {
+                Some(&known) => known,
+                None => self.meet(proc, owner, inode, file, named),
+            };
+            // The range may have been mapped anew since the sample: then this is the new file, not its file.
+            if !self.has_other_build_id(opened, &named.hint) {
+                return opened;
+            }
+        }
+        self.unopenable(named)
     }
 
     /// A file's first sight.
@@ -167,12 +172,14 @@ impl FileTable {
     }
 }
 
-/// The three ways to a file, in order.
-fn find(proc: &ProcFs, owner: Tgid, mapping: &Mapping, named: &NamedFile) -> Option<(File, Metadata)> {
+/// The first way to a file: what is mapped there now.
+fn mapped_file(proc: &ProcFs, owner: Tgid, mapping: &Mapping, _: &NamedFile) -> Option<(File, Metadata)> {
     let range = format!("map_files/{:x}-{:x}", mapping.start.0, mapping.end.0);
-    if let Some(found) = open_regular(&proc.process_path(owner.0, &range)) {
-        return Some(found);
-    }
+    open_regular(&proc.process_path(owner.0, &range))
+}
+
+/// The second and the third.
+fn file_by_path(proc: &ProcFs, owner: Tgid, _: &Mapping, named: &NamedFile) -> Option<(File, Metadata)> {
     let relative = Path::new(&named.path).strip_prefix("/").ok()?;
     let in_process = proc.process_path(owner.0, "root").join(relative);
     [in_process, PathBuf::from(&named.path)]

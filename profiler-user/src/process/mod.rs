@@ -10,6 +10,7 @@
 //! From here on an address names a file and an offset in it, not a place in one process: stacks of two
 //! processes merge, and a process that has ended can still be named.
 
+pub mod debug_files;
 pub mod files;
 pub mod mappings;
 pub mod maps;

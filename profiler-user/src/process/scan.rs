@@ -34,18 +34,32 @@ const MAPS_BYTES_MAX: u64 = 64 << 20;
 pub fn scan(proc: &ProcFs, tgid: Tgid) -> Option<ScannedProcess> {
     let start_time = start_time(proc, tgid)?;
     let name = text(proc, tgid, "comm")?;
-    let mut maps = Vec::new();
-    // Kernel threads and processes that are ending have an empty file; one that may not be read too.
-    if let Ok(file) = proc.open(tgid.0, "maps") {
-        file.take(MAPS_BYTES_MAX).read_to_end(&mut maps).ok()?;
+    let threads = threads(proc, tgid);
+    let mut maps = maps(proc, tgid, "maps")?;
+    let mut executable = std::fs::read_link(proc.process_path(tgid.0, "exe")).ok();
+    // Kernel threads and processes that are ending have no memory, nor has a first thread that ended before others.
+    if maps.is_empty()
+        && let Some(other) = threads.keys().find(|tid| tid.0 != tgid.0)
+    {
+        maps = self::maps(proc, tgid, &format!("task/{}/maps", other.0))?;
+        let path = proc.process_path(tgid.0, &format!("task/{}/exe", other.0));
+        executable = std::fs::read_link(path).ok();
     }
     let mut mappings = Mappings::default();
     for entry in executable_mappings(&maps) {
         mappings.insert(Mapping::new(entry.start, entry.end, entry.offset, entry.path, entry.hint));
     }
-    let executable = std::fs::read_link(proc.process_path(tgid.0, "exe")).ok();
     let executable_name = executable.map_or_else(|| Arc::clone(&name), |path| file_name(path.as_os_str()));
-    Some(ScannedProcess { start_time, executable_name, threads: threads(proc, tgid), mappings })
+    Some(ScannedProcess { start_time, executable_name, threads, mappings })
+}
+
+/// Empty where there is no memory, and where it may not be read. `None` if the process is gone.
+fn maps(proc: &ProcFs, tgid: Tgid, entry: &str) -> Option<Vec<u8>> {
+    let mut maps = Vec::new();
+    if let Ok(file) = proc.open(tgid.0, entry) {
+        file.take(MAPS_BYTES_MAX).read_to_end(&mut maps).ok()?;
+    }
+    Some(maps)
 }
 
 /// All processes that run now, by ascending id.
@@ -114,6 +128,26 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_none() {
         assert!(scan(&ProcFs::host(), Tgid(u32::MAX)).is_none());
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_has_the_memory_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = folder.path().join("7");
+        for thread in ["7", "9"] {
+            std::fs::create_dir_all(process.join("task").join(thread)).unwrap();
+            std::fs::write(process.join("task").join(thread).join("comm"), "worker\n").unwrap();
+        }
+        let stat = format!("7 (worker) Z {} 500 0 0", vec!["1"; 18].join(" "));
+        std::fs::write(process.join("stat"), stat).unwrap();
+        std::fs::write(process.join("comm"), "worker\n").unwrap();
+        std::fs::write(process.join("maps"), "").unwrap();
+        let maps = "5581d6a02000-5581d6a07000 r-xp 00002000 fe:00 1234 /usr/bin/program\n";
+        std::fs::write(process.join("task/9/maps"), maps).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/program", process.join("task/9/exe")).unwrap();
+        let found = scan(&ProcFs::at(folder.path()), Tgid(7)).unwrap();
+        assert_eq!(found.mappings.iter().count(), 1);
+        assert_eq!(found.executable_name.as_ref(), "program");
     }
 
     #[test]

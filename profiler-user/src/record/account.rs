@@ -60,7 +60,7 @@ fn words(end: &BrokenOff) -> String {
     let reason = end.reason.words();
     match &end.at {
         None => reason.to_owned(),
-        Some(EndedIn::File(name)) => format!("{reason} ({})", shortened(name)),
+        Some(EndedIn::File { name, .. }) => format!("{reason} ({})", shortened(name)),
         Some(EndedIn::MadeAtRunTime) => format!("{reason} (code made at run time)"),
     }
 }
@@ -106,7 +106,10 @@ mod tests {
     }
 
     fn broken(reason: Outcome, file: &str) -> Ending {
-        Ending::BrokenOff(BrokenOff { reason, at: Some(EndedIn::File(file.into())) })
+        Ending::BrokenOff(BrokenOff {
+            reason,
+            at: Some(EndedIn::File { name: file.into(), is_described: false }),
+        })
     }
 
     fn in_made_code(reason: Outcome) -> Ending {

@@ -5,11 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 use crate::cli::{RecordArgs, UnwindArg};
 use crate::deliver::file::Format;
 use crate::host::ProcFs;
 use crate::sample::kernel_features::max_sample_rate;
 use crate::sample::{Hertz, TickSource};
+use crate::unwind::publisher::TABLES_BYTES_MIN;
 
 /// What to record and how.
 #[derive(Clone, Debug)]
@@ -26,6 +29,10 @@ pub struct Config {
     pub children: bool,
     /// How user stacks are walked.
     pub unwind: Unwind,
+    /// What the walker's tables may take in the kernel.
+    pub unwind_tables_max_bytes: u64,
+    /// Where rows are kept for the next start; nowhere without it.
+    pub cache_dir: Option<PathBuf>,
     /// This process as well.
     pub include_self: bool,
     /// As given; empty for the default name.
@@ -91,6 +98,12 @@ impl Config {
             errors
                 .push("--children: needs --pid; a command's children are profiled with it anyway".to_owned());
         }
+        if args.unwind_tables_max.as_u64() < TABLES_BYTES_MIN {
+            let (given, least) = (args.unwind_tables_max, ByteSize::b(TABLES_BYTES_MIN));
+            errors.push(format!(
+                "--unwind-tables-max {given}: the empty tables alone take most of {least}; give more"
+            ));
+        }
         for pid in &args.pids {
             errors.extend(no_such_process(*pid, proc));
         }
@@ -102,6 +115,8 @@ impl Config {
                 pids: args.pids,
                 children: args.children,
                 unwind: args.unwind.into(),
+                unwind_tables_max_bytes: args.unwind_tables_max.as_u64(),
+                cache_dir: (!args.cache_dir.is_empty()).then(|| args.cache_dir.into()),
                 include_self: args.include_self,
                 outputs: args.outputs,
                 format: args.format,
@@ -164,6 +179,21 @@ mod tests {
         let errors = config(&["-F", "99"], &proc).unwrap_err();
         assert!(errors.contains("allows 50") && errors.contains("perf_event_max_sample_rate=99"), "{errors}");
         assert_eq!(config(&["-F", "50"], &proc).unwrap().rate.get(), 50);
+    }
+
+    #[test]
+    fn tables_have_a_least_size_and_an_empty_folder_is_none() {
+        let given = |arguments: &[&str]| config(arguments, &ProcFs::host());
+        let errors = given(&["--unwind-tables-max", "1MiB"]).unwrap_err();
+        assert_eq!(
+            errors,
+            "--unwind-tables-max 1.0 MiB: the empty tables alone take most of 11.3 MiB; give more"
+        );
+        let bytes = |text| given(&["--unwind-tables-max", text]).unwrap().unwind_tables_max_bytes;
+        assert_eq!(["16MiB", "64M", "1 GiB"].map(bytes), [16 << 20, 64_000_000, 1 << 30]);
+        assert_eq!(given(&[]).unwrap().unwind_tables_max_bytes, 64 << 20);
+        assert_eq!(given(&["--cache-dir", ""]).unwrap().cache_dir, None);
+        assert_eq!(given(&[]).unwrap().cache_dir.unwrap(), PathBuf::from("/var/cache/flamekeeper"));
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use profiler_common::abi::{
-    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets, WALK_BY_ROWS,
+    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_BYTES_MAX, SNAPSHOT_SPAN_BITS, SamplerConfig,
+    TaskOffsets, WALK_BY_ROWS,
 };
 use profiler_common::outcome::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,13 +30,16 @@ use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, StackHash, Tgid};
+use crate::elf::{ElfHeaders, vdso};
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Sampler, TickSource, chain};
+use crate::sample::{Hertz, Sampler, TickSource, chain};
 use crate::unwind::RowStore;
-use crate::unwind::publish::Publisher;
+use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
+use crate::unwind::publish::KernelTables;
+use crate::unwind::publisher::{Publisher, blocks_within};
 use crate::unwind::snapshots::{Snapshots, Unwalked, Walked};
 use crate::unwind::walker::Walker;
 
@@ -52,8 +56,9 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 const FRAMES_MAX: usize = 2 << 20;
 /// File descriptors in all, if the process may have as many.
 const DESCRIPTORS_MAX: u64 = 32_768;
-/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, and some for the rest.
-const OTHER_DESCRIPTORS: u64 = 128;
+/// Of them, left for all but the files to be named: a ring, a tick and its link on each CPU, blocks of unwind rows, files
+/// whose rows are being made, and some for the rest.
+const OTHER_DESCRIPTORS: u64 = 224;
 /// See [`OTHER_DESCRIPTORS`].
 const DESCRIPTORS_A_CPU: u64 = 3;
 
@@ -108,8 +113,10 @@ impl Session {
             warnings.push(text.to_owned());
         }
         let cpus = Sampler::online_cpus()?;
-        let descriptors_max = descriptors_max(cpus.len());
-        let ring_bytes = ring_bytes(cpus.len());
+        let blocks =
+            if config.unwind == Unwind::Rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
+        let descriptors_max = descriptors_max(cpus.len(), blocks);
+        let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let sampler_config = sampler_config(config, host, own, ring_bytes, &mut warnings)?;
         let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
         // Before the first tick, so that no sample is older than what we know of its process.
@@ -124,11 +131,15 @@ impl Session {
         let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
         let walker = match config.unwind {
             Unwind::Rows => {
-                let store = RowStore::start(host.proc.clone()).map_err(|source| RecordError::System {
-                    what: "start a thread for unwind rows",
-                    source,
+                let cache = row_cache(config, &mut warnings);
+                let store = RowStore::start(host.proc.clone(), cache).map_err(|source| {
+                    RecordError::System { what: "start a thread for unwind rows", source }
                 })?;
-                Some(Walker::new(Publisher::new(sampler.walker_maps()?), store))
+                let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+                // Without its headers the vdso is walked by frame pointers.
+                let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
+                let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
+                Some(Walker::new(Publisher::new(tables, config.unwind_tables_max_bytes, vdso), store))
             }
             Unwind::FramePointers => None,
         };
@@ -178,7 +189,7 @@ impl Session {
         live: &mut Live,
         console: &mut impl std::io::Write,
     ) -> Result<Ended, RecordError> {
-        let rounds =
+        let mut rounds =
             Rounds::every(ROUND).map_err(|source| RecordError::System { what: "start a timer", source })?;
         let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
         tokio::pin!(deadline);
@@ -190,6 +201,7 @@ impl Session {
                 }
                 filled = self.ring.readable() => {
                     filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
+                    rounds.hurry().map_err(|source| RecordError::System { what: "set a timer", source })?;
                     None
                 }
                 ended = signals.next() => Some(ended),
@@ -221,6 +233,9 @@ impl Session {
         counts.merge(self.processes.counts());
         counts.merge(self.window.counts());
         counts.merge(self.snapshots.counts());
+        if let Some(walker) = &self.walker {
+            counts.merge(&walker.counts());
+        }
         Recording {
             processes: self.processes,
             window: self.window,
@@ -255,9 +270,13 @@ impl Session {
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.round(&mut self.processes, now);
+            walker.store().collect();
         }
+        // Before pages are loaded, so that those which these walks came by are loaded too.
         self.retry_snapshots();
+        if let Some(walker) = &mut self.walker {
+            walker.round(&mut self.processes, now, horizon);
+        }
     }
 
     fn sample(&mut self, sample: RawSample) {
@@ -283,6 +302,15 @@ impl Session {
             }
             return;
         }
+        let now = self.clock.monotonic();
+        let mut sample = sample;
+        if let Some(walker) = &mut self.walker
+            && sample.user_stack.is_some()
+            && walker.is_misled(&sample, owner, now)
+        {
+            sample.user_stack = None;
+            sample.user_outcome = Outcome::CodeReplaced;
+        }
         let ask_again = ask_again(&mut self.sampler);
         self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
     }
@@ -291,11 +319,11 @@ impl Session {
     fn walked(&mut self, walked: &Walked) {
         let (sample, owner) = (&walked.unwalked.sample, walked.unwalked.owner);
         let unwound = &walked.unwound;
-        if unwound.outcome == Outcome::NoMapping {
+        if unwound.is_off_the_map {
             self.processes.doubt(sample.tgid, sample.at);
         }
         if let Some(walker) = &mut self.walker {
-            walker.want(&walked.pages);
+            walked.pages.iter().for_each(|&(key, page)| walker.want(key, page));
         }
         let mappings = &walked.unwalked.mappings;
         let part = WalkedPart { frames: &unwound.frames, outcome: unwound.outcome, mappings };
@@ -350,6 +378,18 @@ async fn command_ended(profiled: Option<&mut Profiled>) {
     }
 }
 
+/// The folder of rows. That there is none is no news; that somebody meddled with it is.
+fn row_cache(config: &Config, warnings: &mut Vec<String>) -> Option<RowCache> {
+    match RowCache::open(config.cache_dir.as_deref()?, CACHE_BYTES_MAX) {
+        Ok(cache) => Some(cache),
+        Err(error @ CacheError::NotTrusted { .. }) => {
+            warnings.push(format!("{error}; --cache-dir names another folder"));
+            None
+        }
+        Err(CacheError::Unavailable { .. }) => None,
+    }
+}
+
 fn sampler_config(
     config: &Config,
     host: &Host,
@@ -382,18 +422,34 @@ fn sampler_config(
     // Elsewhere our id is somebody else's in the kernel.
     let is_own_id = host.proc.is_initial_pid_namespace().unwrap_or(true);
     let excluded_tgid = if config.include_self || !is_own_id { 0 } else { own };
-    Ok(SamplerConfig { abi_version: ABI_VERSION, flags, excluded_tgid, wakeup_bytes: ring_bytes / 2, task })
+    Ok(SamplerConfig {
+        abi_version: ABI_VERSION,
+        flags,
+        excluded_tgid,
+        wakeup_bytes: ring_bytes / 2,
+        snapshots_a_span: snapshots_a_span(config.rate),
+        task,
+    })
 }
 
-/// 1 MiB, and 64 KiB more for each CPU beyond 16: a second of samples at 999 Hz, or half a second with a
-/// new stack each. Online CPUs, not those that we may run on: all of them write to it.
-fn ring_bytes(cpus: usize) -> u32 {
-    let bytes = cpus.saturating_mul(64 << 10).next_power_of_two().clamp(1 << 20, 16 << 20);
-    u32::try_from(bytes).unwrap_or(1 << 20)
+/// What a thread that never sleeps takes of samples until its process is published, one and a half times.
+fn snapshots_a_span(rate: Hertz) -> u32 {
+    let span_nanos = 1u64 << SNAPSHOT_SPAN_BITS;
+    let samples = span_nanos.div_ceil(rate.period_nanos().max(1));
+    u32::try_from(samples + samples / 2).unwrap_or(u32::MAX)
+}
+
+/// Room for one and a half rounds of snapshots of every CPU, none of them short, between 1 and 16 MiB: at least a
+/// second of plain samples at 999 Hz. Online CPUs, not those that we may run on: all of them write to it.
+fn ring_bytes(cpus: usize, rate: Hertz) -> u32 {
+    let in_rounds = u64::from(rate.get()) * 3 / 20;
+    let snapshots = u64::try_from(cpus).unwrap_or(u64::MAX).saturating_mul(in_rounds);
+    let bytes = snapshots.saturating_mul(SNAPSHOT_BYTES_MAX as u64).next_power_of_two();
+    u32::try_from(bytes.clamp(1 << 20, 16 << 20)).unwrap_or(1 << 20)
 }
 
 /// Raises the limit of file descriptors as far as it goes; how many of them files to be named may take.
-fn descriptors_max(cpus: usize) -> usize {
+fn descriptors_max(cpus: usize, blocks_of_rows: u32) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -403,6 +459,7 @@ fn descriptors_max(cpus: usize) -> usize {
     let others = u64::try_from(cpus)
         .unwrap_or(u64::MAX)
         .saturating_mul(DESCRIPTORS_A_CPU)
+        .saturating_add(u64::from(blocks_of_rows))
         .saturating_add(OTHER_DESCRIPTORS);
     let left = getrlimit(Resource::Nofile)
         .current
@@ -417,7 +474,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_grows_with_the_cpus_within_bounds() {
-        assert_eq!([0, 2, 16, 17, 128, 8192].map(ring_bytes).map(|bytes| bytes >> 20), [1, 1, 1, 2, 8, 16]);
+    fn more_samples_a_second_are_more_snapshots() {
+        let at = |hertz| snapshots_a_span(Hertz::new(hertz).unwrap());
+        assert_eq!([1, 99, 999].map(at), [1, 21, 202]);
+    }
+
+    #[test]
+    fn the_ring_grows_with_cpus_and_rate_within_bounds() {
+        let megabytes = |cpus, hertz| ring_bytes(cpus, Hertz::new(hertz).unwrap()) >> 20;
+        assert_eq!([0, 2, 16, 17, 128, 8192].map(|cpus| megabytes(cpus, 99)), [1, 1, 4, 4, 16, 16]);
+        assert_eq!([19, 499, 999].map(|hertz| megabytes(2, hertz)), [1, 4, 8]);
     }
 }

@@ -209,7 +209,10 @@ mod tests {
         let mut completeness = Completeness::default();
         let (python, planted): (Arc<str>, Arc<str>) = ("python3".into(), "\u{1b}[2J".into());
         let broken = |reason, file: &str| {
-            Ending::BrokenOff(BrokenOff { reason, at: Some(EndedIn::File(file.into())) })
+            Ending::BrokenOff(BrokenOff {
+                reason,
+                at: Some(EndedIn::File { name: file.into(), is_described: false }),
+            })
         };
         completeness.add(&python, &broken(Outcome::FramePointerChainEnd, "libpython3.so"), 1);
         completeness.add(&python, &Ending::Root, 3);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::elf::ElfError;
 use crate::elf::vdso::VdsoError;
+use crate::unwind::UnwindError;
 
 /// Why a file, the kernel or a map could not be used for names.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum SymbolizeError {
     /// DWARF that does not parse.
     #[error("parse DWARF")]
     Gimli(#[from] gimli::Error),
+    /// Go's table of functions is damaged or too large.
+    #[error(transparent)]
+    Go(#[from] UnwindError),
     /// The process that reads debug information did not answer with it.
     #[error("read debug information in a process of its own: {why}")]
     Dwarf {

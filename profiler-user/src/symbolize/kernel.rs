@@ -20,7 +20,7 @@
 //! rest of its page is surely the module's. A BPF program that was unloaded between two others before the list
 //! was read can still be taken for the one before it: the list does not say how long that one is.
 
-use std::io::BufReader;
+use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
 use profiler_common::address::KernelAddr;
@@ -57,12 +57,16 @@ const PAGE_BYTES: u64 = 4096;
 pub fn read_kernel_names(procfs: &ProcFs, wanted: &[KernelAddr]) -> Result<KernelNames, SymbolizeError> {
     let failed = |source| SymbolizeError::Open { path: procfs.path("kallsyms"), source };
     let file = procfs.open_entry("kallsyms").map_err(failed)?;
-    let mut reader = BufReader::with_capacity(64 << 10, file);
+    names_in(BufReader::with_capacity(64 << 10, file), wanted).map_err(failed)
+}
+
+/// The same for a list from anywhere.
+pub fn names_in(mut list: impl BufRead, wanted: &[KernelAddr]) -> io::Result<KernelNames> {
     let mut gaps = vec![Gap::default(); wanted.len() + 1];
     let (mut core, mut visible) = (CoreText::default(), false);
     let mut line = Vec::new();
     loop {
-        match next_line(&mut reader, &mut line, LINE_BYTES_MAX).map_err(failed)? {
+        match next_line(&mut list, &mut line, LINE_BYTES_MAX)? {
             Line::End => break,
             Line::TooLong => continue,
             Line::Whole => {}

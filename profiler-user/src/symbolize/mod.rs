@@ -3,7 +3,6 @@
 //! Names only what was sampled, each address once. No name is better than a wrong one: an address
 //! outside every symbol stays unnamed here and becomes `module+0xoffset` in `aggregate`.
 
-pub mod debug_files;
 mod demangle;
 pub mod dwarf;
 mod error;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
 
-use super::debug_files::DebugFiles;
 use super::demangle::demangle_all;
 use super::dwarf::DebugReader;
 use super::kernel::{KernelNames, read_kernel_names};
@@ -20,6 +19,7 @@ use super::vdso::VdsoImage;
 use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::collect::loss::Counts;
 use crate::host::Host;
+use crate::process::debug_files::DebugFiles;
 use crate::process::files::CodeFile;
 use crate::process::namespace::{FinalLink, ProcessRoot};
 use crate::process::table::{ProcessTable, Root};

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   FileOffset ─elf─▶ ElfVaddr ┬─symtab─▶ function, by .symtab of the debug file or the file, else .dynsym
-//!                              └─dwarf──▶ lines and inlined functions, by .debug_* of the debug file or the file
+//!                              ├─dwarf──▶ lines and inlined functions, by .debug_* of the debug file or the file
+//!                              └─go─────▶ function, file and line, by Go's own table, where those two know nothing
 //!                                             └─▶ demangle ─▶ NamedAddress
 //! ```
 //!
@@ -30,14 +31,15 @@ use std::sync::Arc;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 
-use super::debug_files::{DebugFiles, OpenElf};
 use super::demangle::demangle_all;
-use super::dwarf::{CodeAt, DebugReader};
+use super::dwarf::{CodeAt, DebugReader, SourceLine};
 use super::error::SymbolizeError;
 use super::symtab::{Symbol, find_symbols};
 use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::elf::ElfError;
+use crate::process::debug_files::{DebugFiles, OpenElf};
 use crate::process::namespace::ProcessRoot;
+use crate::unwind::{Budget, GoNames};
 
 /// Debug sections with more bytes are left unread; a browser's have some 2 GiB, the kernel's 400 MiB.
 const DEBUG_BYTES_MAX: u64 = 512 << 20;
@@ -83,6 +85,10 @@ impl NativeNamer {
         let elf = OpenElf::read(file.file.try_clone().map_err(duplicate)?)?;
         let vaddrs: Vec<Option<ElfVaddr>> = wanted.iter().map(|at| elf.headers.code_vaddr(*at)).collect();
         let mut sorted: Vec<ElfVaddr> = vaddrs.iter().flatten().copied().collect();
+        let entry = elf.headers.entry();
+        if sorted.iter().any(|at| is_entry_code(entry, *at)) {
+            sorted.push(entry); // if the function there has a name, its neighbours are not it
+        }
         sorted.sort_unstable();
         sorted.dedup();
         if sorted.is_empty() {
@@ -95,8 +101,10 @@ impl NativeNamer {
         let debug = if is_complete { None } else { self.debug_files.find(&elf, file.path, file.process) };
 
         let mut problems = Vec::new();
-        let symbols = symbols_at(&elf, debug.as_ref(), &sorted, &mut problems);
-        let code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        let mut symbols = symbols_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        let mut code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        fill_from_go(&elf, &sorted, &symbols, &mut code, &mut problems);
+        fill_entry(entry, &sorted, &mut symbols, &code);
         let named = assemble(&symbols, &code);
         let of = |at: &ElfVaddr| named.get(sorted.binary_search(at).ok()?).cloned();
         let addresses = vaddrs.iter().map(|at| at.as_ref().and_then(of).unwrap_or_default()).collect();
@@ -162,6 +170,67 @@ fn symbols_at(
         }
     }
     symbols
+}
+
+/// What symbols and debug information left open: names in programs that were stripped of both, as most Go programs
+/// are, and lines in those that were stripped of the latter. Debug information goes first because it has what was
+/// inlined.
+fn fill_from_go(
+    elf: &OpenElf,
+    sorted: &[ElfVaddr],
+    symbols: &[Option<Symbol>],
+    code: &mut [Option<CodeAt>],
+    problems: &mut Vec<SymbolizeError>,
+) {
+    let is_open = |symbol: &Option<Symbol>, code: &Option<CodeAt>| match code {
+        None => true,
+        Some(code) => symbol.is_none() && code.name.is_empty(),
+    };
+    if !symbols.iter().zip(&*code).any(|(symbol, code)| is_open(symbol, code)) {
+        return;
+    }
+    let names = match GoNames::read(&elf.file, &elf.headers, Budget::default()) {
+        Ok(Some(names)) => names,
+        Ok(None) => return,
+        Err(problem) => return problems.push(problem.into()),
+    };
+    for ((at, symbol), code) in sorted.iter().zip(symbols).zip(code) {
+        if is_open(symbol, code)
+            && let Some(place) = names.find(*at)
+        {
+            let file = place.file.unwrap_or_default().to_owned();
+            *code = Some(CodeAt {
+                name: place.name.to_owned(),
+                start: Some(place.start.0),
+                at: SourceLine { file, line: place.line.unwrap_or(0) },
+                begin_line: place.start_line.unwrap_or(0),
+                inlined: Vec::new(),
+            });
+        }
+    }
+}
+
+/// Start code is as short as this; what crtbegin adds behind it is aligned to 16 bytes.
+const ENTRY_BYTES: u64 = 48;
+
+fn is_entry_code(entry: ElfVaddr, at: ElfVaddr) -> bool {
+    entry.0 != 0 && at.0.checked_sub(entry.0).is_some_and(|at| at < ENTRY_BYTES)
+}
+
+/// The header says where a file's first instruction is, which is `_start` also in programs that were stripped, and in
+/// the dynamic linker, whose symbol for it has no size.
+fn fill_entry(entry: ElfVaddr, sorted: &[ElfVaddr], symbols: &mut [Option<Symbol>], code: &[Option<CodeAt>]) {
+    let at_entry = sorted.binary_search(&entry).ok();
+    let has_symbol = at_entry.and_then(|at| symbols.get(at)).is_some_and(Option::is_some);
+    let has_line = at_entry.and_then(|at| code.get(at)).is_some_and(Option::is_some);
+    if has_symbol || has_line {
+        return;
+    }
+    for ((at, symbol), code) in sorted.iter().zip(symbols).zip(code) {
+        if symbol.is_none() && code.is_none() && is_entry_code(entry, *at) {
+            *symbol = Some(Symbol { name: "_start".into(), start: entry });
+        }
+    }
 }
 
 /// Joins both sources and makes all names readable.

@@ -20,6 +20,8 @@ pub const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
 const LINE_BYTES_MAX: usize = 16 << 10;
 /// Names that are put on an address, over all of a file. A real map has a few for each address.
 const MATCHES_MAX: u64 = 4 << 20;
+/// Bytes of names that are held at a time. Ten thousand addresses of a real program have one MiB.
+const HELD_BYTES_MAX: usize = 32 << 20;
 
 /// Where a process writes its map: `pid` as the process itself knows it.
 pub fn perf_map_path(pid: u32) -> PathBuf {
@@ -39,9 +41,9 @@ pub struct PerfMapNames {
 
 /// Reads a whole map. `wanted` must be sorted.
 pub fn read_perf_map(mut reader: impl BufRead, wanted: &[RuntimeAddr]) -> io::Result<PerfMapNames> {
-    let mut names: Vec<Option<String>> = vec![None; wanted.len()];
-    let (mut bad_lines, mut matches) = (0u64, 0u64);
-    let mut line = Vec::new();
+    let mut names: Vec<Option<Arc<str>>> = vec![None; wanted.len()];
+    let (mut bad_lines, mut matches, mut held_bytes) = (0u64, 0u64, 0usize);
+    let (mut line, mut gave_up) = (Vec::new(), false);
     loop {
         let entry = match next_line(&mut reader, &mut line, LINE_BYTES_MAX)? {
             Line::End => break,
@@ -54,19 +56,23 @@ pub fn read_perf_map(mut reader: impl BufRead, wanted: &[RuntimeAddr]) -> io::Re
         };
         let first = wanted.partition_point(|at| at.0 < entry.start);
         let inside = wanted.iter().zip(&mut names).skip(first);
+        // One name for all addresses of a line: a hostile one is long and says that it holds for all.
+        let mut of_line: Option<Arc<str>> = None;
         for (_, name) in inside.take_while(|(at, _)| at.0 - entry.start < entry.bytes) {
-            // The buffer of an earlier name is used again: maps can say the same address millions of times.
-            let name = name.get_or_insert_default();
-            name.clear();
-            name.push_str(&String::from_utf8_lossy(entry.name));
+            let of_line = of_line.get_or_insert_with(|| String::from_utf8_lossy(entry.name).into());
+            let before = name.replace(of_line.clone());
+            if let Some(gone) = before.filter(|before| Arc::strong_count(before) == 1) {
+                held_bytes -= gone.len();
+            }
             matches += 1;
         }
-        if matches > MATCHES_MAX {
+        held_bytes += of_line.map_or(0, |name| name.len());
+        if matches > MATCHES_MAX || held_bytes > HELD_BYTES_MAX {
+            gave_up = true;
             break;
         }
     }
-    let names = names.into_iter().map(|name| name.map(Arc::from)).collect();
-    Ok(PerfMapNames { names, bad_lines, gave_up: matches > MATCHES_MAX })
+    Ok(PerfMapNames { names, bad_lines, gave_up })
 }
 
 struct Entry<'a> {
@@ -169,6 +175,22 @@ mod tests {
         let read = read_perf_map(map.as_bytes(), &wanted).unwrap();
         assert!(read.gave_up);
         assert_eq!(read.names[0].as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn long_names_are_held_once_each_and_not_without_end() {
+        let wanted: Vec<_> = (0..10_000).map(RuntimeAddr).collect();
+        let name = "x".repeat(16_000);
+        // The same name for all, often: 160 GB of names if each address had its own.
+        let all = format!("0 ffffffffffffffff {name}\n").repeat(100);
+        let read = read_perf_map(all.as_bytes(), &wanted).unwrap();
+        assert!(!read.gave_up);
+        assert!(read.names.iter().flatten().all(|other| Arc::ptr_eq(other, read.names[0].as_ref().unwrap())));
+        // Another name for each.
+        let each: String = (0..10_000).map(|at| format!("{at:x} 1 {name}\n")).collect();
+        let read = read_perf_map(each.as_bytes(), &wanted).unwrap();
+        assert!(read.gave_up);
+        assert_eq!(read.names.iter().flatten().count(), (32 << 20) / name.len() + 1);
     }
 
     #[test]

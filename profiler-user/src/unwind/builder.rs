@@ -60,7 +60,7 @@ struct Function {
 #[derive(Debug)]
 pub(super) struct Builder {
     budget: Budget,
-    /// Where code may be: functions elsewhere are left out.
+    /// Where code may be, in order and apart: functions elsewhere are left out.
     text: Vec<Range<u64>>,
     rules: Vec<Rule>,
     index: HashMap<Rule, u16>,
@@ -79,7 +79,7 @@ impl Builder {
         let index = [(Rule::GAP, GAP_INDEX), (Rule::unsupported(Unsupported::TooManyRules), TOO_MANY_INDEX)];
         Self {
             budget,
-            text,
+            text: in_order_and_apart(text),
             rules,
             index: index.into(),
             rows: Vec::new(),
@@ -100,7 +100,9 @@ impl Builder {
 
     /// Begins a function; `false` if it is not wanted: outside all code, empty, or already described.
     pub(super) fn begin(&mut self, start: u64, end: u64) -> bool {
-        let Some(text) = self.text.iter().find(|text| text.contains(&start)) else {
+        let behind = self.text.partition_point(|text| text.start <= start);
+        let text = behind.checked_sub(1).and_then(|last| self.text.get(last));
+        let Some(text) = text.filter(|text| start < text.end) else {
             self.stats.functions_outside_text += 1;
             return false;
         };
@@ -158,9 +160,13 @@ impl Builder {
     /// The table is done: from here on its functions are not described again.
     pub(super) fn seal(&mut self) {
         self.stats.functions += self.functions.len();
+        // Millions in a hostile file, so neither is copied: not to here, nor to sort them.
+        if self.sealed.is_empty() {
+            std::mem::swap(&mut self.sealed, &mut self.functions);
+        }
         self.sealed.append(&mut self.functions);
-        // Stable: of two functions with one start the first in the file stays.
-        self.sealed.sort_by_key(|function| function.start);
+        // Of two functions with one start the first in the file stays; rows lie in its order.
+        self.sealed.sort_unstable_by_key(|function| (function.start, function.rows.start, function.rows.end));
         self.sealed.dedup_by_key(|function| function.start);
         let mut next_start = u64::MAX;
         for function in self.sealed.iter_mut().rev() {
@@ -246,6 +252,19 @@ impl Builder {
     }
 }
 
+/// A hostile file has a thousand segments over each other, and millions of functions to look up in them.
+fn in_order_and_apart(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut apart: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match apart.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => apart.push(range),
+        }
+    }
+    apart
+}
+
 fn index_range(rows: &Range<u32>) -> Range<usize> {
     usize::try_from(rows.start).unwrap_or(usize::MAX)..usize::try_from(rows.end).unwrap_or(usize::MAX)
 }
@@ -288,8 +307,12 @@ impl Pages {
         for number in from..=number {
             let limit = u64::from(self.budget.pages);
             let found = u64::try_from(self.pages.len()).unwrap_or(u64::MAX);
-            let (Ok(number), true) = (u32::try_from(number), found < limit) else {
+            if found >= limit {
                 return Err(UnwindError::TooLarge { what: "pages of text", found, limit });
+            }
+            let Ok(number) = u32::try_from(number) else {
+                let limit = u64::from(u32::MAX);
+                return Err(UnwindError::TooLarge { what: "number of a page of text", found: number, limit });
             };
             let first_row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
             self.pages.push(Page { number, first_row });

@@ -40,8 +40,8 @@ struct Reader<'a, 'b, S> {
     name: &'static str,
     bases: &'b BaseAddresses,
     registers: Registers,
-    /// By offset.
-    cies: HashMap<usize, KnownCie<'a>>,
+    /// By offset; `None` for those that cannot be read.
+    cies: HashMap<usize, Option<KnownCie<'a>>>,
     /// Bytes of instructions gone through.
     work: u64,
     remembered: Vec<State>,
@@ -50,6 +50,12 @@ struct Reader<'a, 'b, S> {
 
 /// `remember_state` within `remember_state`: compilers go two deep.
 const REMEMBERED_MAX: usize = 16;
+/// CIEs that are kept. Linkers merge equal ones, so that real files have some ten; a hostile one may have one for each
+/// function, and we hold twenty bytes for each byte of theirs.
+const CIES_KEPT_MAX: usize = 1024;
+/// Into how many parts the work for a file is divided: a CIE that cannot be read costs one. How far it was gone through
+/// before that showed is not known: maybe to the end of the section, and CIEs can lie over each other.
+const BROKEN_CIES_MAX: u64 = 32;
 
 /// Adds all functions of a section to the builder.
 pub(super) fn read<'a, S>(
@@ -72,6 +78,10 @@ where
     Ok(())
 }
 
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 impl<'a, S> Reader<'a, '_, S>
 where
     S: UnwindSection<Slice<'a>>,
@@ -86,7 +96,7 @@ where
                 Ok(Some(CieOrFde::Cie(_))) => {}
                 Ok(Some(CieOrFde::Fde(partial))) => {
                     let offset = gimli::UnwindOffset::into(partial.cie_offset());
-                    match self.cie(partial.cie_offset(), offset) {
+                    match self.cie(partial.cie_offset(), offset)? {
                         Some(known) => {
                             let fde = partial.parse(|_, _, _| Ok(known.cie.clone()));
                             match fde {
@@ -108,16 +118,30 @@ where
         }
     }
 
-    fn cie(&mut self, at: S::Offset, offset: usize) -> Option<KnownCie<'a>> {
+    fn cie(&mut self, at: S::Offset, offset: usize) -> Result<Option<KnownCie<'a>>, UnwindError> {
         if let Some(known) = self.cies.get(&offset) {
-            return Some(known.clone());
+            return Ok(known.clone());
         }
-        let cie = self.section.cie_from_offset(self.bases, at).ok()?;
-        self.work = self.work.saturating_add(u64::try_from(cie.entry_len()).unwrap_or(u64::MAX));
-        let state = self.initial_state(&cie);
-        let known = KnownCie { cie, state };
+        let cie = self.section.cie_from_offset(self.bases, at).ok();
+        let broken = self.builder.budget().work_bytes / BROKEN_CIES_MAX;
+        let bytes = cie.as_ref().map_or(broken, |cie| length(cie.entry_len()));
+        self.count_work(bytes)?;
+        let known = cie.map(|cie| KnownCie { state: self.initial_state(&cie), cie });
+        if self.cies.len() >= CIES_KEPT_MAX {
+            self.cies.clear();
+        }
         self.cies.insert(offset, known.clone());
-        Some(known)
+        Ok(known)
+    }
+
+    fn count_work(&mut self, bytes: u64) -> Result<(), UnwindError> {
+        let limit = self.builder.budget().work_bytes;
+        self.work = self.work.saturating_add(bytes);
+        if self.work > limit {
+            let found = self.work;
+            return Err(UnwindError::TooLarge { what: "bytes of unwind instructions", found, limit });
+        }
+        Ok(())
     }
 
     fn initial_state(&self, cie: &Cie<'a>) -> Option<State> {
@@ -135,15 +159,7 @@ where
         fde: &gimli::FrameDescriptionEntry<Slice<'a>>,
         initial: Option<State>,
     ) -> Result<(), UnwindError> {
-        let limit = self.builder.budget().work_bytes;
-        self.work = self.work.saturating_add(u64::try_from(fde.entry_len()).unwrap_or(u64::MAX));
-        if self.work > limit {
-            return Err(UnwindError::TooLarge {
-                what: "bytes of unwind instructions",
-                found: self.work,
-                limit,
-            });
-        }
+        self.count_work(length(fde.entry_len()))?;
         let start = fde.initial_address();
         if !self.builder.begin(start, start.saturating_add(fde.len())) {
             return Ok(());

@@ -3,10 +3,9 @@
 //! ```text
 //!   FileRows    pages of rows; rules numbered within the file, so that it can be kept without the table
 //!   RuleTable   rules of all files, numbered once; what the kernel half is given
-//!   RuleNumbers a file's numbers → the table's
 //! ```
 //!
-//! Never touches a map: who publishes asks [`FileRows::page_rows`] for a page in the table's numbers.
+//! Never touches a map: who loads a page asks [`RuleTable::page_rows`] for its rows in the table's numbers.
 
 use std::collections::HashMap;
 
@@ -77,6 +76,11 @@ impl FileRows {
         Self { rules, pages, rows, stats }
     }
 
+    /// Rules, pages and rows, to be kept elsewhere.
+    pub(super) fn parts(&self) -> (&[Rule], &[Page], &[UnwindRow]) {
+        (&self.rules, &self.pages, &self.rows)
+    }
+
     /// Counts and sizes.
     pub fn stats(&self) -> &RowStats {
         &self.stats
@@ -109,12 +113,6 @@ impl FileRows {
         self.rows.get(start..end).unwrap_or_default()
     }
 
-    /// The same in the table's numbers, to be given to the kernel half.
-    pub fn page_rows(&self, number: u32, numbers: &RuleNumbers) -> Vec<UnwindRow> {
-        let shared = |row: &UnwindRow| UnwindRow { rule: numbers.of(row.rule), ..*row };
-        self.page(number).iter().map(shared).collect()
-    }
-
     /// The rule in force at a linked address, [`Rule::GAP`] where there is none. As the kernel half finds it.
     pub fn rule_at(&self, at: ElfVaddr) -> Rule {
         let Ok(number) = u32::try_from(at.0 >> TEXT_PAGE_BITS) else { return Rule::GAP };
@@ -124,16 +122,6 @@ impl FileRows {
         let row_at = |index: u32| usize::try_from(index).ok().and_then(|index| rows.get(index)).copied();
         let row = find_row(count, u16::from_le_bytes([low, high]), 0, row_at);
         row.and_then(|row| self.rules.get(usize::from(row.rule))).copied().unwrap_or(Rule::GAP)
-    }
-}
-
-/// A file's numbers of rules → the table's.
-#[derive(Clone, Debug)]
-pub struct RuleNumbers(Vec<u16>);
-
-impl RuleNumbers {
-    fn of(&self, number: u16) -> u16 {
-        self.0.get(usize::from(number)).copied().unwrap_or(RuleTable::GAP)
     }
 }
 
@@ -162,10 +150,19 @@ impl RuleTable {
         Self { rules, index: index.into() }
     }
 
-    /// Numbers the rules of a file. Rules that find the table full become [`Unsupported::TooManyRules`]: frames
-    /// there end their stacks with that reason.
-    pub fn adopt(&mut self, file: &FileRows) -> RuleNumbers {
-        RuleNumbers(file.rules().iter().map(|rule| self.number_of(*rule)).collect())
+    /// Rows of a file's page in the table's numbers, to be given to the kernel half. Rules that were not met before are
+    /// added; those that find the table full become [`Unsupported::TooManyRules`]: frames there end their stacks with that
+    /// reason.
+    pub fn page_rows(&mut self, file: &FileRows, number: u32) -> Vec<UnwindRow> {
+        let mut known: Vec<Option<u16>> = vec![None; file.rules.len()];
+        let mut shared = |row: &UnwindRow| {
+            let place = usize::from(row.rule);
+            let (Some(rule), Some(known)) = (file.rules.get(place), known.get_mut(place)) else {
+                return UnwindRow { rule: Self::GAP, ..*row };
+            };
+            UnwindRow { rule: *known.get_or_insert_with(|| self.number_of(*rule)), ..*row }
+        };
+        file.page(number).iter().map(&mut shared).collect()
     }
 
     /// All rules, by number.

@@ -9,7 +9,7 @@ use super::go_pclntab::GoTable;
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, ReadAt};
 
-/// What is known of an address. Functions inlined there are not told: the table's inline tree is not read.
+/// What is known of an address. Functions inlined there are not told: the tree of inlined calls is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoPlace<'a> {
     /// As the linker knows it: `package/path.Type.method`.
@@ -18,9 +18,9 @@ pub struct GoPlace<'a> {
     pub start: ElfVaddr,
     /// The line on which it starts; from Go 1.20 on.
     pub start_line: Option<u32>,
-    /// As the compiler was told.
+    /// The function's source file, as the compiler was told.
     pub file: Option<&'a str>,
-    /// Counted from 1.
+    /// In that file, counted from 1; `None` where another function is inlined, whose line it would be.
     pub line: Option<u32>,
 }
 
@@ -42,12 +42,15 @@ impl GoNames {
     /// What is at an address; of a return address, at the one before it.
     pub fn find(&self, at: ElfVaddr) -> Option<GoPlace<'_>> {
         let function = self.0.find(at)?;
+        // Nothing is inlined into a function's first instruction. Directives can change the file within a function.
+        let file = self.0.file(&function, ElfVaddr(function.start));
+        let is_own = !self.0.is_inlined(&function, at) && self.0.file(&function, at) == file;
         Some(GoPlace {
             name: self.0.name(&function)?,
             start: ElfVaddr(function.start),
             start_line: self.0.start_line(&function),
-            file: self.0.file(&function, at),
-            line: self.0.line(&function, at),
+            file,
+            line: self.0.line(&function, at).filter(|_| is_own),
         })
     }
 }

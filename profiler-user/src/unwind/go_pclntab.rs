@@ -57,12 +57,32 @@ pub(super) struct GoTable<B> {
 const COUNTS_AT: usize = 8;
 const WORD: usize = 8;
 /// Names of functions and files: generics have some KiB.
-const NAME_BYTES_MAX: usize = 4096;
+pub(super) const NAME_BYTES_MAX: usize = 4096;
+/// Ranges of a function that a look-up goes through. Large functions have some ten thousand.
+const RANGES_MAX: usize = 1 << 18;
 /// A value and a number of bytes take two varints of five bytes.
 const VARINT_BYTES_MAX: u32 = 5;
 
+/// `PCDATA_InlTreeIndex` of internal/abi/symtab.go: positions in the tree of inlined calls, -1 for none.
+const INLINE_TREE: u32 = 2;
+
 /// Where the header keeps the start of the text, if it does: `None` for versions that have absolute addresses.
 pub(super) const TEXT_START_AT: u64 = 8 + 2 * 8;
+
+fn version_of(table: &[u8]) -> Option<Version> {
+    match u32::from_ne_bytes(*table.first_chunk()?) {
+        0xffff_fffa => Some(Version::Go16),
+        0xffff_fff0 => Some(Version::Go18),
+        0xffff_fff1 => Some(Version::Go20),
+        _ => None,
+    }
+}
+
+/// Whether these bytes are the beginning of a table for this machine: its version, two zeros, the least size of an
+/// instruction, and the size of an address.
+pub(super) fn begins_table(bytes: &[u8]) -> bool {
+    version_of(bytes).is_some() && matches!(bytes.get(4..8), Some([0, 0, 1 | 4, 8]))
+}
 
 impl<B: AsRef<[u8]>> GoTable<B> {
     /// `text_start` is asked for where addresses are counted from it; it is given what the header says, which is 0
@@ -70,16 +90,11 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     pub(super) fn parse(bytes: B, text_start: impl FnOnce(u64) -> Option<u64>) -> Result<Self, UnwindError> {
         let bad = |why| UnwindError::GoTable { why };
         let all = bytes.as_ref();
-        let version = match all.first_chunk().map(|magic| u32::from_ne_bytes(*magic)) {
-            Some(0xffff_fffa) => Version::Go16,
-            Some(0xffff_fff0) => Version::Go18,
-            Some(0xffff_fff1) => Version::Go20,
-            _ => return Err(bad("of an unknown version")),
-        };
-        let Some(&[0, 0, quantum, 8]) = all.get(4..8) else { return Err(bad("of another machine")) };
-        if !matches!(quantum, 1 | 4) {
+        let version = version_of(all).ok_or(bad("of an unknown version"))?;
+        if !begins_table(all) {
             return Err(bad("of another machine"));
         }
+        let quantum = all.get(6).copied().unwrap_or(1);
         let word = |index: usize| word_at(all, COUNTS_AT + index * WORD).ok_or(bad("cut short"));
         // Functions, files, [start of text], then five offsets.
         let first_offset = if version == Version::Go16 { 2 } else { 3 };
@@ -215,13 +230,22 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     }
 
     fn value_at(&self, function: &GoFunction, field: usize, at: ElfVaddr) -> Option<i32> {
-        let mut values = self.pc_table(function, field);
+        let mut values = self.pc_table(function, field).take(RANGES_MAX);
         values.find(|(range, _)| range.contains(&at.0)).map(|(_, value)| value)
     }
 
     /// The source line of an address within the function.
     pub(super) fn line(&self, function: &GoFunction, at: ElfVaddr) -> Option<u32> {
         self.value_at(function, 5, at).and_then(|line| u32::try_from(line).ok())
+    }
+
+    /// Whether the code at an address was inlined: then file and line are those of the inlined function.
+    pub(super) fn is_inlined(&self, function: &GoFunction, at: ElfVaddr) -> bool {
+        let tables = self.field(function, 6).unwrap_or(0);
+        // Behind the last field, and a word with the function's id and flags, come the tables of the compiler's choice.
+        let first = if self.version == Version::Go20 { 10 } else { 9 };
+        tables > INLINE_TREE
+            && self.value_at(function, first + INLINE_TREE as usize, at).is_some_and(|i| i >= 0)
     }
 
     /// The source file of an address within the function.

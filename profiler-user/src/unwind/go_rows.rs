@@ -9,15 +9,19 @@
 //!
 //! Functions that write the stack pointer (`systemstack`, `asmcgocall`) keep the goroutine's frame in the frame pointer
 //! while they run on the thread's stack: from where they have a frame on, their rows go by it, and may lead to another
-//! stack. Those that have no frame (`mcall`, `morestack`) left their goroutine for good: Go's own profiles end there
-//! too. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//! stack. Those that have no frame (`morestack`, on arm64 `mcall`) left their goroutine for good: Go's own profiles end
+//! there too. On x86_64 `mcall` has a frame: it clears the frame pointer, and has left the goroutine with the argument
+//! that it then pushes. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
 
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported};
 
 use super::builder::Builder;
 use super::error::UnwindError;
-use super::go_pclntab::{GoFunction, GoTable, flags};
+use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
 use crate::elf::Machine;
+
+/// What `mcall` pushes on the stack of its goroutine: the frame pointer.
+const MCALL_FRAME_BYTES: i32 = 8;
 
 /// Adds all functions of the table to the builder.
 pub(super) fn read<B: AsRef<[u8]>>(
@@ -26,20 +30,24 @@ pub(super) fn read<B: AsRef<[u8]>>(
     builder: &mut Builder,
 ) -> Result<(), UnwindError> {
     let limit = builder.budget().work_bytes;
+    let too_large =
+        |found| UnwindError::TooLarge { what: "bytes of names and ranges of frame sizes", found, limit };
     let mut work: u64 = 0;
     for function in (0..table.len()).filter_map(|number| table.function(number)) {
+        // Many functions can share one long name, or one that has no end.
+        let name_bytes = table.name(&function).map_or(NAME_BYTES_MAX, str::len);
+        work = work.saturating_add(u64::try_from(name_bytes).unwrap_or(u64::MAX));
         // The kernel makes a handler return to the very start of its restorer, which is looked up one byte earlier.
         let start = if is_restorer(name(table, &function)) {
             function.start.saturating_sub(1)
         } else {
             function.start
         };
-        if !builder.begin(start, function.end) {
-            continue;
+        if builder.begin(start, function.end) {
+            work = work.saturating_add(add(table, &function, machine, builder)?);
         }
-        work = work.saturating_add(add(table, &function, machine, builder)?);
         if work > limit {
-            return Err(UnwindError::TooLarge { what: "ranges of frame sizes", found: work, limit });
+            return Err(too_large(work));
         }
     }
     builder.seal();
@@ -84,6 +92,7 @@ fn add<B: AsRef<[u8]>>(
         ranges += 1;
         end = range.end;
         let rule = match machine {
+            Machine::X86_64 if name == "runtime.mcall" && size > MCALL_FRAME_BYTES => Ok(Rule::END),
             Machine::X86_64 => x86_64(size, writes_sp),
             Machine::Arm64 => arm64(size, writes_sp),
         };

@@ -49,8 +49,8 @@ pub(super) fn read(
             Machine::Arm64 => arm64_plt(section, name == b".plt", builder)?,
         }
     }
+    mark_start_context(source, headers, machine, builder);
     if machine == Machine::X86_64 {
-        mark_start_context(source, headers, builder)?;
         for name in [&b".init"[..], b".fini"] {
             let Some(section) = sections.named(name) else { continue };
             x86_64_init(source, section, builder)?;
@@ -68,25 +68,45 @@ const START_CONTEXT: [[u8; 10]; 2] = [
     [0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x85, 0xff],
     [0x64, 0xf7, 0x04, 0x25, 0x48, 0x00, 0x00, 0x00, 0x02, 0x00],
 ];
+/// On arm64 `mov x0, x19; cbnz x0, setcontext; b exit`, where jumps go anywhere, behind a nop or a landing pad. No leaf that a
+/// compiler makes looks at x19 before it has saved it.
+const ARM64_START_CONTEXT: [(u32, u32); 3] =
+    [(0xaa13_03e0, u32::MAX), (0xb500_0000, 0xff00_001f), (0x1400_0000, 0xfc00_0000)];
+/// `nop` and `bti c`
+const ARM64_NOTHING: [u32; 2] = [0xd503_201f, 0xd503_245f];
 
-/// What `makecontext` makes its function return to. Its stack holds `uc_link` where rows look for a return address.
+fn is_start_context(machine: Machine, code: &[u8]) -> bool {
+    match machine {
+        Machine::X86_64 => START_CONTEXT.iter().any(|begin| code.starts_with(begin)),
+        Machine::Arm64 => {
+            let words = code.chunks_exact(4).filter_map(|word| word.first_chunk());
+            let words = words.map(|word| u32::from_le_bytes(*word));
+            let words = words.skip_while(|word| ARM64_NOTHING.contains(word)).zip(ARM64_START_CONTEXT);
+            words.filter(|(word, (value, mask))| word & mask == *value).count() == ARM64_START_CONTEXT.len()
+        }
+    }
+}
+
+/// What `makecontext` makes its function return to. Its stack holds `uc_link` where rows look for a return address; on
+/// arm64 the link register is long gone.
 fn mark_start_context(
     source: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
+    machine: Machine,
     builder: &mut Builder,
-) -> Result<(), UnwindError> {
-    for start in builder.short_functions_under(LEAF, CANDIDATES_MAX) {
+) {
+    let leaf = if machine == Machine::X86_64 { LEAF } else { ARM64_LEAF };
+    for start in builder.short_functions_under(leaf, CANDIDATES_MAX) {
         let segments = headers.segments().iter().filter(|segment| segment.executable);
         let at = segments.filter_map(|segment| Some((segment, start.checked_sub(segment.vaddr.0)?)));
         let mut at = at.filter(|(segment, into)| *into < segment.file_bytes);
         let Some((segment, into)) = at.next() else { continue };
-        let mut code = [0; 10];
-        let read = source.read_at(&mut code, segment.file_offset.0.saturating_add(into));
-        if read.is_ok_and(|read| read == code.len()) && START_CONTEXT.contains(&code) {
+        let mut code = [0; 16];
+        let read = source.read_at(&mut code, segment.file_offset.0.saturating_add(into)).unwrap_or(0);
+        if is_start_context(machine, code.get(..read).unwrap_or_default()) {
             builder.make_root(start);
         }
     }
-    Ok(())
 }
 
 fn end_of(section: &Section) -> u64 {
@@ -167,6 +187,18 @@ mod tests {
     use crate::elf::fixture::Fixture;
     use crate::unwind::{Budget, read_rows};
     use profiler_common::address::ElfVaddr;
+
+    #[test]
+    fn the_end_of_arm64_coroutines_is_told_by_its_code() {
+        let code = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let is_one = |words: &[u32]| is_start_context(Machine::Arm64, &code(words));
+        assert!(is_one(&[0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579, 0xd503_201f]));
+        assert!(is_one(&[0xd503_245f, 0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579]));
+        assert!(!is_one(&[0xaa13_03e0, 0xb5ff_f9c1, 0x17ff_f579, 0xd503_201f]), "cbnz of another register");
+        assert!(is_one(&[0xd503_201f, 0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579]));
+        assert!(!is_one(&[0xd65f_03c0, 0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579]), "behind a return");
+        assert!(!is_one(&[0xaa13_03e0, 0xb5ff_f9c0]));
+    }
 
     const SOURCE: &str = "#include <stdio.h>\nint main(void) { return puts(\"x\"); }";
 

@@ -1,7 +1,7 @@
 //! Unwind information of a file → compact rows, by which both halves walk stacks without frame pointers.
 //!
 //! ```text
-//!   .eh_frame, .debug_frame ─ cfi ─┐
+//!   .eh_frame, .debug_frame ─ cfi ─┐                   .debug_frame also of a separate debug file
 //!   Go's pclntab ─ go_rows ────────┼▶ builder ─▶ compact: pages of rows, a table of rules
 //!   stubs, entry, init ─ known_code ┘
 //! ```
@@ -10,6 +10,8 @@
 //! I/O beyond the bytes that it is given to read, and never panics on them.
 
 pub mod builder;
+pub mod cache;
+mod cache_format;
 mod cfi;
 mod cfi_expression;
 mod cfi_state;
@@ -22,31 +24,47 @@ mod go_rows;
 mod known_code;
 pub mod offline;
 pub mod publish;
+pub mod publisher;
 mod queue;
+mod ranges;
 mod section_bytes;
 pub mod snapshots;
 pub mod store;
+pub mod tables;
 #[cfg(test)]
 mod tests;
+mod text_pages;
 pub mod walker;
 mod worker;
 
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
 
 pub use builder::Budget;
-pub use compact::{FileRows, Page, RowStats, RuleNumbers, RuleTable};
+pub use compact::{FileRows, Page, RowStats, RuleTable};
 pub use error::UnwindError;
 pub use go_names::{GoNames, GoPlace};
 pub use store::{NoRows, RowKey, RowStore, RowsAt};
 
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, ReadAt};
+use crate::process::debug_files::OpenElf;
 use builder::Builder;
 
 /// Makes the rows of a file. A file without any unwind information has rows for the code that everybody knows, or none.
 pub fn read_rows(
     source: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
+    budget: Budget,
+) -> Result<FileRows, UnwindError> {
+    read_rows_with(source, headers, None, budget)
+}
+
+/// The same, for a file from which debug information was split off: the `.debug_frame` there describes the code that
+/// nothing in the file itself does.
+pub(crate) fn read_rows_with(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    debug: Option<&OpenElf>,
     budget: Budget,
 ) -> Result<FileRows, UnwindError> {
     let machine = headers.machine().ok_or(UnwindError::ForeignMachine)?;
@@ -61,12 +79,30 @@ pub fn read_rows(
         Ok(None) => {}
         Err(_) => builder.stats().tables_unusable += 1,
     }
-    if read_debug_frame(source, &sections, machine, &mut builder).is_err() {
-        builder.stats().tables_unusable += 1;
-        builder.seal();
+    add_debug_frame(source, &sections, machine, &mut builder);
+    if let Some(debug) = debug {
+        add_debug_frame(&debug.file, &debug.sections, machine, &mut builder);
     }
     known_code::read(source, headers, &sections, machine, &mut builder)?;
     builder.finish()
+}
+
+fn add_debug_frame(
+    source: &(impl ReadAt + ?Sized),
+    sections: &Sections,
+    machine: Machine,
+    builder: &mut Builder,
+) {
+    if read_debug_frame(source, sections, machine, builder).is_err() {
+        builder.stats().tables_unusable += 1;
+        builder.seal();
+    }
+}
+
+/// Whether a file's code runs on the machine that we run on.
+pub(crate) fn is_native(elf: &ElfHeaders) -> bool {
+    let own = if cfg!(target_arch = "aarch64") { Machine::Arm64 } else { Machine::X86_64 };
+    elf.machine() == Some(own)
 }
 
 fn vendor(machine: Machine) -> Vendor {

@@ -48,6 +48,8 @@ pub struct Unwound {
     pub frames: Vec<Frame>,
     /// How the walk ended.
     pub outcome: Outcome,
+    /// Whether it came to an address where no executable memory is known.
+    pub is_off_the_map: bool,
 }
 
 /// A walk that stopped at a file that has not been read.
@@ -63,7 +65,8 @@ pub struct Waits<Waiting> {
 pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound, Waits<C::Waiting>> {
     let mut regs = interrupted(snapshot);
     let mut frames = Vec::new();
-    let mut is_sampled_frame = true;
+    let (mut is_sampled_frame, mut is_off_the_map) = (true, false);
+    let ended = |frames, outcome, is_off_the_map| Ok(Unwound { frames, outcome, is_off_the_map });
     while frames.len() < FRAMES_MAX {
         let is_return = !regs.is_interrupted();
         let (CodeAddr::Interrupted(pc) | CodeAddr::Return(pc)) = regs.pc;
@@ -71,15 +74,18 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
             RuleAt::Rule(rule) => rule,
             RuleAt::Waits(waiting) => {
                 frames.push(Frame::unbacked(pc.0, is_return));
-                let so_far = Unwound { frames, outcome: Outcome::RowsNotReady };
+                let so_far = Unwound { frames, outcome: Outcome::RowsNotReady, is_off_the_map };
                 return Err(Waits { waiting, so_far });
             }
-            RuleAt::NoMapping if is_return => return Ok(Unwound { frames, outcome: Outcome::NoMapping }),
+            RuleAt::NoMapping if is_return => return ended(frames, Outcome::NoMapping, true),
             // Between the change of memory and the start of the new program, exec still has the old registers.
             RuleAt::NoMapping if is_sampled_frame && snapshot.stack.is_empty() => {
-                return Ok(Unwound { frames, outcome: Outcome::NoUserMemory });
+                return ended(frames, Outcome::NoUserMemory, false);
             }
-            RuleAt::NoMapping => Rule::GAP,
+            RuleAt::NoMapping => {
+                is_off_the_map = true;
+                Rule::GAP
+            }
         };
         frames.push(Frame::unbacked(pc.0, is_return));
         let leaf = |number: u8| {
@@ -90,15 +96,15 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
         let read = |at| stack_word(snapshot, at).or_else(|| code.word(at));
         match step(ARCH, &regs, rule, leaf, read, |_| true) {
             StepOutcome::Frame(caller) => regs = caller,
-            StepOutcome::Root => return Ok(Unwound { frames, outcome: Outcome::RootReached }),
+            StepOutcome::Root => return ended(frames, Outcome::RootReached, is_off_the_map),
             StepOutcome::Stop(Outcome::StackMemoryUnreadable) if snapshot.end == StackEnd::Cut => {
-                return Ok(Unwound { frames, outcome: Outcome::StackCopyEnded });
+                return ended(frames, Outcome::StackCopyEnded, is_off_the_map);
             }
-            StepOutcome::Stop(outcome) => return Ok(Unwound { frames, outcome }),
+            StepOutcome::Stop(outcome) => return ended(frames, outcome, is_off_the_map),
         }
         is_sampled_frame = false;
     }
-    Ok(Unwound { frames, outcome: Outcome::FrameLimit })
+    ended(frames, Outcome::FrameLimit, is_off_the_map)
 }
 
 /// DWARF numbers: System V ABI for AMD64 figure 3.36.

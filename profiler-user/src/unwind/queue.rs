@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::error::UnwindError;
 use super::{FileRows, RowKey};
 use crate::elf::ElfHeaders;
+use crate::process::namespace::ProcessRoot;
 
 /// Requests that wait; one more is refused and asked again later. Each holds a file descriptor.
 pub(super) const REQUESTS_MAX: usize = 96;
@@ -22,10 +24,21 @@ const DONE_BYTES_MAX: usize = 8 << 20;
 /// What rows are to be made of.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A file, and what was read of it at first sight.
-    File(File, ElfHeaders),
+    /// An ELF file.
+    File(Box<WantedFile>),
     /// The kernel's page of user code.
     Vdso,
+}
+
+/// A file, with what is needed to find what was split off from it.
+#[derive(Debug)]
+pub(super) struct WantedFile {
+    pub(super) file: File,
+    /// Read at first sight.
+    pub(super) headers: ElfHeaders,
+    /// As its process sees it.
+    pub(super) path: PathBuf,
+    pub(super) root: Option<Arc<ProcessRoot>>,
 }
 
 /// What became of a request; `None` if the kernel gives no vdso.

@@ -18,6 +18,8 @@ pub(super) struct SectionBytes {
 
 /// Type and size: what an `Elf64_Chdr` takes.
 const COMPRESSION_HEADER_BYTES: usize = 24;
+/// As large as the largest section that is read; without a bound zstd takes twice that.
+const ZSTD_WINDOW_BITS_MAX: u32 = 26;
 /// Room before `.eh_frame` ends in a file that does not say where: read until its segment does.
 const UNWIND_HEADER_BYTES: usize = 12;
 
@@ -73,7 +75,11 @@ fn unpack(name: &'static str, bytes: &[u8], limit: u64) -> Result<Vec<u8>, Unwin
     let packed = bytes.get(COMPRESSION_HEADER_BYTES..).unwrap_or_default();
     let unpacker: Box<dyn Read + '_> = match elf::CompressionType(kind) {
         elf::ELFCOMPRESS_ZLIB => Box::new(flate2::read::ZlibDecoder::new(packed)),
-        elf::ELFCOMPRESS_ZSTD => Box::new(zstd::stream::read::Decoder::new(packed).map_err(broken)?),
+        elf::ELFCOMPRESS_ZSTD => {
+            let mut unpacker = zstd::stream::read::Decoder::new(packed).map_err(broken)?;
+            unpacker.window_log_max(ZSTD_WINDOW_BITS_MAX).map_err(broken)?;
+            Box::new(unpacker)
+        }
         _ => return Err(UnwindError::Unpack { name, source: None }),
     };
     let mut unpacked = Vec::new();

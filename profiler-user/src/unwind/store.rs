@@ -13,9 +13,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::RowCache;
 use super::error::UnwindError;
-use super::queue::{Asked, Job, Made, RowQueue};
-use super::{FileRows, worker};
+use super::queue::{Asked, Job, Made, RowQueue, WantedFile};
+use super::{FileRows, is_native, worker};
 use crate::host::ProcFs;
 use crate::process::FileId;
 use crate::process::files::FileTable;
@@ -80,10 +81,10 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows; it ends with this.
-    pub fn start(proc: ProcFs) -> io::Result<Self> {
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this.
+    pub fn start(proc: ProcFs, cache: Option<RowCache>) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc)?;
+        worker::start(Arc::clone(&queue), proc, cache)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 
@@ -112,14 +113,24 @@ impl RowStore {
         }
     }
 
+    /// Whether it is known that there will be no rows. Asks nobody.
+    pub fn has_none(&self, key: RowKey) -> bool {
+        self.never.contains_key(&key)
+    }
+
     fn ask(&self, key: RowKey, files: &FileTable) -> Result<Asked, NoRows> {
         let RowKey::File(id) = key else { return Ok(self.queue.ask(key, 0, Job::Vdso)) };
-        let found = files.get(id).and_then(|file| Some((file.file.as_ref()?, file.elf.as_ref()?)));
-        let (file, headers) = found.ok_or(NoRows::NotOpen)?;
+        let found = files.get(id).and_then(|known| Some((known, known.file.as_ref()?, known.elf.as_ref()?)));
+        let (known, file, headers) = found.ok_or(NoRows::NotOpen)?;
+        if !is_native(headers) {
+            return Err(NoRows::Unusable(Arc::new(UnwindError::ForeignMachine)));
+        }
         // Out of descriptors for a moment; the next ask may find one.
         let Ok(file) = file.try_clone() else { return Ok(Asked::Refused) };
         let bytes = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        Ok(self.queue.ask(key, bytes, Job::File(file, headers.clone())))
+        let (path, root) = (known.path.clone(), known.root.clone());
+        let wanted = WantedFile { file, headers: headers.clone(), path, root };
+        Ok(self.queue.ask(key, bytes, Job::File(Box::new(wanted))))
     }
 
     fn never(&mut self, key: RowKey, why: NoRows) -> RowsAt {

@@ -1,23 +1,43 @@
-//! Sampled processes → published ones: which the walker is to know, and when.
+//! Sampled processes → published ones: which the walker is to know, and when; and which pages of text it is to have.
 //!
-//! A process is published after its second sample, so that a storm of short ones never writes the kernel's
-//! tables; again when its mappings change, and again when rows of its files are ready.
+//! A process is published after its second sample, or when it has lived for a while after its first, so that a storm of
+//! short ones never writes the kernel's tables; again when its mappings change. What one round does is bounded: the
+//! rest is for the next.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use profiler_common::abi::WalkedProcess;
+use profiler_common::outcome::Outcome;
 
-use super::publish::Publisher;
-use super::snapshots::TextPageOf;
+use super::publisher::Publisher;
 use super::store::{RowKey, RowStore, RowsAt};
+use super::text_pages::Wish;
+use crate::collect::loss::Counts;
 use crate::collect::{RawSample, Tgid};
 use crate::host::MonotonicNanos;
-use crate::process::FileId;
-use crate::process::mappings::Backing;
 use crate::process::table::{ProcessTable, SampleOwner};
 
 /// Samples after which a process is worth a place in the tables.
 const SAMPLES_MIN: u32 = 2;
+/// Or after one sample, if it still runs then.
+const LIFE_NANOS_MIN: u64 = 200_000_000;
+/// Processes that a round publishes: with some 20 mappings each a millisecond.
+const PROCESSES_A_ROUND: usize = 64;
+/// Mappings that a round writes, if it is not one process alone that has more.
+const MAPPINGS_A_ROUND: usize = 2048;
+/// A process whose mappings change all the time is published again after so long for each of them, at most a second.
+const AGAIN_NANOS_A_MAPPING: u64 = 1_000_000;
+/// A process that replaced code is not published before it has left its code alone for so long: the kernel half would
+/// walk by what lay there before, until it is told. Its samples come as snapshots instead, which are always right.
+const QUIET_NANOS: u64 = 10_000_000_000;
+/// A round that began now has written its tables by then.
+const ROUND_NANOS_MAX: u64 = 10_000_000;
+/// When a process that found no room is tried again.
+const RETRY_NANOS: u64 = 1_000_000_000;
+/// Pages that are remembered as wanted.
+const WISHES_MAX: usize = 4096;
+/// Pages that a round loads: some 2 ms.
+const PAGES_A_ROUND: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -27,6 +47,22 @@ struct Seen {
     /// Generation of its mappings now, and as published.
     generation: u64,
     published: Option<u64>,
+    /// Not published again before.
+    not_before: MonotonicNanos,
+    is_due: bool,
+    /// Counted among those that found no room.
+    is_counted: bool,
+    /// The entry in the kernel's tables, and the one before.
+    entries: [Option<Entry>; 2],
+}
+
+/// What the kernel half has walked a process by, from a time on.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Since when.
+    since: MonotonicNanos,
+    /// The mappings are those of this time.
+    as_of: MonotonicNanos,
 }
 
 /// Keeps the walker's tables in step with the processes.
@@ -34,11 +70,12 @@ pub struct Walker {
     publisher: Publisher,
     store: RowStore,
     seen: HashMap<Tgid, Seen>,
-    /// Files whose rows were asked for, and who waits for them.
-    waiting: HashMap<FileId, HashSet<Tgid>>,
-    /// Files that have no rows and will not get any.
-    without_rows: HashSet<FileId>,
-    due: HashSet<Tgid>,
+    /// When to look at a process again without a sample.
+    alarms: BTreeSet<(MonotonicNanos, Tgid)>,
+    due: VecDeque<Tgid>,
+    /// Pages that are not loaded, and how many walks came by.
+    wishes: HashMap<(RowKey, u32), u32>,
+    counts: Counts,
 }
 
 impl Walker {
@@ -48,9 +85,10 @@ impl Walker {
             publisher,
             store,
             seen: HashMap::new(),
-            waiting: HashMap::new(),
-            without_rows: HashSet::new(),
-            due: HashSet::new(),
+            alarms: BTreeSet::new(),
+            due: VecDeque::new(),
+            wishes: HashMap::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -59,67 +97,187 @@ impl Walker {
         &mut self.store
     }
 
-    /// Notes pages that a walk off line came through.
-    pub fn want(&mut self, _pages: &[TextPageOf]) {}
+    /// What found no room, what was unloaded, and what cannot be used.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts.clone();
+        let unusable = u64::try_from(self.store.unusable().count()).unwrap_or(u64::MAX);
+        counts.add(Outcome::UnwindInfoUnusable, unusable);
+        counts
+    }
 
     /// Notes a sample of a process with user memory.
     pub fn saw(&mut self, sample: &RawSample, owner: SampleOwner) {
-        let (start_time, exec_id, generation) =
-            (sample.start_time, sample.exec_id, owner.mappings_generation);
-        let fresh = Seen { samples: 0, start_time, exec_id, generation, published: None };
+        let fresh = Seen {
+            samples: 0,
+            start_time: sample.start_time,
+            exec_id: sample.exec_id,
+            generation: owner.mappings_generation,
+            published: None,
+            not_before: MonotonicNanos(0),
+            is_due: false,
+            is_counted: false,
+            entries: [None; 2],
+        };
         let seen = self.seen.entry(sample.tgid).or_insert(fresh);
-        if (seen.start_time, seen.exec_id) != (start_time, exec_id) {
-            *seen = fresh;
+        if (seen.start_time, seen.exec_id) != (fresh.start_time, fresh.exec_id) {
+            *seen = Seen { is_due: seen.is_due, ..fresh };
         }
         seen.samples = seen.samples.saturating_add(1);
-        seen.generation = generation;
-        if seen.samples >= SAMPLES_MIN && seen.published != Some(generation) {
-            self.due.insert(sample.tgid);
+        seen.generation = fresh.generation;
+        if let Some(replaced) = owner.code_replaced {
+            seen.not_before = seen.not_before.max(MonotonicNanos(replaced.0.saturating_add(QUIET_NANOS)));
+        }
+        let age = owner.started.map(|started| sample.at.0.saturating_sub(started.0));
+        if seen.samples >= SAMPLES_MIN || age.is_none_or(|age| age >= LIFE_NANOS_MIN) {
+            self.make_due(sample.tgid);
+        } else {
+            self.alarms.insert((MonotonicNanos(sample.at.0.saturating_add(LIFE_NANOS_MIN)), sample.tgid));
         }
     }
 
-    /// Loads rows that are ready and publishes what is due.
-    pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos) {
-        for key in self.store.collect() {
-            let RowKey::File(id) = key else { continue };
-            let rows = self.store.rows(key, processes.files());
-            // A file that is damaged, or has no room, is walked by frame pointers.
-            if !matches!(rows, RowsAt::Ready(rows) if self.publisher.file(id, &rows).is_ok()) {
-                self.without_rows.insert(id);
-            }
-            self.due.extend(self.waiting.remove(&id).unwrap_or_default());
-        }
-        for tgid in std::mem::take(&mut self.due) {
-            self.publish(tgid, processes, now);
-        }
-    }
-
-    fn publish(&mut self, tgid: Tgid, processes: &mut ProcessTable, now: MonotonicNanos) {
-        let Some(mappings) = processes.opened_mappings(tgid) else { return };
+    fn make_due(&mut self, tgid: Tgid) {
         let Some(seen) = self.seen.get_mut(&tgid) else { return };
-        for mapping in &mappings {
-            let Backing::File(id) = mapping.backing else { continue };
-            if self.publisher.has_rows(id) || self.without_rows.contains(&id) {
-                continue;
+        if !seen.is_due && seen.published != Some(seen.generation) {
+            seen.is_due = true;
+            self.due.push_back(tgid);
+        }
+    }
+
+    /// Whether the kernel half walked a sample by mappings that were no longer true. Its process is then taken out of the
+    /// tables until it has left its code alone for a while.
+    pub fn is_misled(&mut self, sample: &RawSample, owner: SampleOwner, now: MonotonicNanos) -> bool {
+        let Some(replaced) = owner.code_replaced else { return false };
+        let Some(seen) = self.seen.get_mut(&sample.tgid) else { return false };
+        let mut entries = seen.entries.iter().flatten();
+        let used = entries.clone().find(|entry| entry.since <= sample.at).or(entries.next_back());
+        let is_misled = used.is_some_and(|entry| entry.as_of < replaced);
+        if is_misled && seen.published.take().is_some() {
+            self.publisher.forget(sample.tgid, now);
+            self.make_due(sample.tgid);
+        }
+        is_misled
+    }
+
+    /// Notes that a walk came by 64 KiB of text that is not loaded: linked address without its 16 low bits.
+    pub fn want(&mut self, key: RowKey, page: u32) {
+        if self.wishes.len() < WISHES_MAX || self.wishes.contains_key(&(key, page)) {
+            let heat = self.wishes.entry((key, page)).or_default();
+            *heat = heat.saturating_add(1);
+        }
+    }
+
+    /// Publishes what is due and loads what is wanted. Gives the files whose rows are ready, or known to be unusable,
+    /// since the last round.
+    ///
+    /// `as_of` is the time of what `processes` knows.
+    pub fn round(
+        &mut self,
+        processes: &mut ProcessTable,
+        now: MonotonicNanos,
+        as_of: MonotonicNanos,
+    ) -> Vec<RowKey> {
+        let ready = self.store.collect();
+        self.ring_alarms(processes, now);
+        self.publish_due(processes, now, as_of);
+        self.load_wanted(processes, now);
+        ready
+    }
+
+    fn ring_alarms(&mut self, processes: &ProcessTable, now: MonotonicNanos) {
+        while let Some(&(at, tgid)) = self.alarms.first()
+            && at <= now
+        {
+            self.alarms.pop_first();
+            if processes.is_running(tgid) {
+                self.make_due(tgid);
             }
-            if let Some(waiting) = self.waiting.get_mut(&id) {
-                waiting.insert(tgid);
-                continue;
+        }
+    }
+
+    fn publish_due(&mut self, processes: &mut ProcessTable, now: MonotonicNanos, as_of: MonotonicNanos) {
+        let mut mappings_left = MAPPINGS_A_ROUND;
+        for _ in 0..self.due.len().min(PROCESSES_A_ROUND) {
+            if mappings_left == 0 {
+                return;
             }
-            match self.store.rows(RowKey::File(id), processes.files()) {
-                RowsAt::Never(_) => {
-                    self.without_rows.insert(id);
-                }
-                _ => {
-                    self.waiting.insert(id, HashSet::from([tgid]));
-                }
-            }
+            let Some(tgid) = self.due.pop_front() else { return };
+            let written = self.publish(tgid, processes, now, as_of);
+            mappings_left = mappings_left.saturating_sub(written);
+        }
+    }
+
+    /// Gives the number of mappings that were written, or 1 for a process that shares another's.
+    fn publish(
+        &mut self,
+        tgid: Tgid,
+        processes: &mut ProcessTable,
+        now: MonotonicNanos,
+        as_of: MonotonicNanos,
+    ) -> usize {
+        let Some(seen) = self.seen.get_mut(&tgid) else { return 0 };
+        seen.is_due = false;
+        if now < seen.not_before {
+            self.alarms.insert((seen.not_before, tgid));
+            return 0;
+        }
+        if !processes.is_running(tgid) {
+            return 0; // its id stays for a while after its end, but nothing of it will be sampled
         }
         let process =
             WalkedProcess { start_time: seen.start_time, exec_id: seen.exec_id, ..WalkedProcess::default() };
+        let (count, published) = match self.publisher.join(tgid, process, seen.generation, now) {
+            Some(joined) => (1, joined.map(|()| true)),
+            None => {
+                let Some(mappings) = processes.opened_mappings(tgid) else { return 0 };
+                let (of, files) = ((seen.generation, &mappings[..]), processes.files());
+                let published = self.publisher.process(tgid, process, of, &self.store, files, now);
+                (mappings.len(), published)
+            }
+        };
         seen.published = Some(seen.generation);
-        // A full table leaves the process to the frame pointers.
-        let _unpublished = self.publisher.process(tgid, process, &mappings, processes.files(), now);
+        let since = MonotonicNanos(now.0.saturating_add(ROUND_NANOS_MAX));
+        seen.entries = [Some(Entry { since, as_of }), seen.entries[0]];
+        let pause = u64::try_from(count).unwrap_or(0).saturating_mul(AGAIN_NANOS_A_MAPPING);
+        seen.not_before = MonotonicNanos(now.0.saturating_add(pause.min(RETRY_NANOS)));
+        if published.is_err() {
+            self.publisher.forget(tgid, now); // what is there may be out of date
+        }
+        if !published.unwrap_or(false) {
+            self.counts.add(Outcome::UnwindTablesFull, u64::from(!seen.is_counted));
+            seen.is_counted = true;
+            if self.publisher.is_cooling() {
+                seen.published = None;
+                self.alarms.insert((MonotonicNanos(now.0.saturating_add(RETRY_NANOS)), tgid));
+            }
+        }
+        count
+    }
+
+    fn load_wanted(&mut self, processes: &ProcessTable, now: MonotonicNanos) {
+        let publisher = &self.publisher;
+        self.wishes.retain(|(key, page), _| publisher.is_wanted(*key, *page));
+        let mut hottest: Vec<(u32, RowKey, u32)> =
+            self.wishes.iter().map(|(&(key, page), &heat)| (heat, key, page)).collect();
+        hottest.sort_unstable_by_key(|&(heat, key, page)| (u32::MAX - heat, key, page));
+        let mut known: HashMap<RowKey, RowsAt> = HashMap::new();
+        let mut wishes = Vec::new();
+        for (heat, key, page) in hottest {
+            let at = known.entry(key).or_insert_with(|| self.store.rows(key, processes.files()));
+            let rows = match at {
+                RowsAt::Ready(rows) => Some(rows.clone()),
+                RowsAt::Never(_) => None,
+                RowsAt::Pending => continue,
+            };
+            wishes.push(Wish { key, page, rows, heat });
+            if wishes.len() >= PAGES_A_ROUND {
+                break;
+            }
+        }
+        if !wishes.is_empty() {
+            // What could not be written is wanted again by the next walk.
+            let unloaded = self.publisher.load(wishes, now).unwrap_or(0);
+            self.counts.add(Outcome::TextPagesUnloaded, unloaded);
+        }
     }
 
     /// Forgets a process that has ended.
@@ -128,3 +286,6 @@ impl Walker {
         self.publisher.forget(tgid, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

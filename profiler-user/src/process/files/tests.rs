@@ -52,6 +52,25 @@ fn a_file_is_what_it_holds_not_where_it_lies() {
 }
 
 #[test]
+fn a_range_that_was_mapped_anew_since_does_not_hide_the_file_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let [program] = programs(folder.path(), ["program"]);
+    let newer = folder.path().join("newer");
+    std::fs::write(&newer, TinyElf::new().load(0, 0x9000, 64, 5).gnu_build_id(&[9; 4]).bytes()).unwrap();
+    let ranges = folder.path().join("7/map_files");
+    std::fs::create_dir_all(&ranges).unwrap();
+    std::os::unix::fs::symlink(&newer, ranges.join("1000-2000")).unwrap();
+    let hint = FileHint::BuildId(BUILD_ID.into());
+    let named = NamedFile { path: program.clone().into(), hint: hint.clone() };
+    let mapping =
+        Mapping::new(RuntimeAddr(0x1000), RuntimeAddr(0x2000), FileOffset(0), program.clone().into(), hint);
+    let mut files = FileTable::new(16);
+    let opened = files.open(&ProcFs::at(folder.path()), Tgid(7), &mapping, &named);
+    let Opened::Elf(id) = opened else { panic!("{opened:?}") };
+    assert_eq!(files.get(id).unwrap().path, program);
+}
+
+#[test]
 fn another_file_in_the_place_of_the_mapped_one_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let [program, other] = programs(folder.path(), ["program", "other"]);

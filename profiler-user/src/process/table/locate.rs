@@ -48,6 +48,11 @@ impl ProcessTable {
         }
     }
 
+    /// Whether a process was not seen to end.
+    pub fn is_running(&self, tgid: Tgid) -> bool {
+        self.live.get(&tgid).is_some_and(|live| !live.threads.is_empty())
+    }
+
     /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
     /// process is not known well enough.
     pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {

@@ -1,5 +1,7 @@
 //! Real programs, compiled in every variant → names, lines and inlined functions.
 
+mod go;
+
 use super::*;
 use crate::elf::fixture::{Fixture, TinyElf};
 use crate::host::ProcFs;
@@ -132,6 +134,22 @@ fn a_stripped_library_is_named_by_its_dynamic_symbols() {
         expect![[r#"
             -
             seen
+        "#]],
+    );
+}
+
+#[test]
+fn a_stripped_program_begins_in_start() {
+    let fixture = Fixture::compile("int main(void) { return 0; }", &[]);
+    let entry = fixture.offset_of(fixture.vaddr_of("_start"));
+    fixture.run("strip", &["program"]);
+    check(
+        &fixture,
+        &[entry, FileOffset(entry.0 + 0x20), FileOffset(entry.0 + 48)],
+        expect![[r#"
+            _start
+            _start
+            -
         "#]],
     );
 }

@@ -8,7 +8,8 @@ use crate::elf::fixture::Fixture;
 use crate::elf::sections::Sections;
 use crate::elf::{ElfHeaders, Machine, read_exactly};
 use crate::unwind::builder::Builder;
-use crate::unwind::{Budget, FileRows, UnwindError, cfi};
+use crate::unwind::go_pclntab::GoTable;
+use crate::unwind::{Budget, FileRows, UnwindError, cfi, go_rows};
 
 const TEXT: u64 = 0x40_0000;
 const SMALL: Budget =
@@ -124,6 +125,70 @@ fn rows_rules_pages_and_work_are_bounded() {
     let rows = Frame::default().cie().fde(TEXT, 0x100, &many_rules).read(SMALL).unwrap();
     assert_eq!(rows.rule_at(ElfVaddr(TEXT + 0x40)).why_unsupported(), Unsupported::TooManyRules);
     assert_eq!(rows.rules().len(), 64);
+}
+
+/// Each would be gone through to the end of the section, once for every function that names it.
+#[test]
+fn entries_without_end_that_lie_over_each_other_are_not_gone_through_one_by_one() {
+    // In `.debug_frame` a CIE needs no zero byte: length, mark, version, and a name that ends nowhere. These lie in
+    // what a good one has for its instructions.
+    let good = b"\xff\xff\xff\xff\x03\0\x01\x78\x10";
+    let broken = [&[0x10, 0x10, 0x01, 0x01][..], &[0xff; 4], &[1]].concat();
+    let count: u32 = 1000;
+    let broken = [good, &broken.repeat(usize::try_from(count).unwrap())[..], &[b'z'; 0x0101_1010]].concat();
+    let mut frame = Frame::default().entry(&broken).0;
+    for number in 0..count {
+        let at = 4 + 9 + number * 9;
+        let body = [&at.to_le_bytes()[..], &TEXT.to_le_bytes(), &16u64.to_le_bytes()].concat();
+        frame.extend(Frame::default().entry(&body).0);
+    }
+    let text = TEXT..TEXT + 0x1000;
+    let mut builder = Builder::new(Budget::default(), [text].into());
+    let mut section = gimli::DebugFrame::from(EndianSlice::new(&frame, NativeEndian));
+    section.set_address_size(8);
+    let read = cfi::read(section, ".debug_frame", &BaseAddresses::default(), Machine::X86_64, &mut builder);
+    let Err(UnwindError::TooLarge { found, limit, .. }) = read else { panic!("{read:?}") };
+    assert!(found - limit <= limit / 32, "{found}");
+}
+
+#[test]
+fn a_thousand_segments_over_each_other_are_one_text() {
+    let text = (0..1001).map(|i| if i < 1000 { TEXT - i..TEXT + 0x1000 + i % 7 } else { 0..8 }).collect();
+    let mut builder = Builder::new(SMALL, text);
+    for (start, is_text) in
+        [(0, true), (8, false), (TEXT - 1000, false), (TEXT - 999, true), (TEXT + 0x1005, true)]
+    {
+        assert_eq!(builder.begin(start, start + 1), is_text, "{start:x}");
+    }
+    assert!(!builder.begin(TEXT + 0x1006, TEXT + 0x1007));
+}
+
+/// A table of Go 1.20 whose functions have one name together.
+#[test]
+fn a_long_name_of_many_go_functions_is_not_read_for_each() {
+    let (functions, name_bytes) = (20_000u32, 4000usize);
+    let mut names = [&b"\0"[..], &vec![b'x'; name_bytes], b"\0"].concat();
+    names.resize(names.len().next_multiple_of(8), 0);
+    let mut table = [0xfffffff1u32.to_le_bytes(), [0, 0, 1, 8]].concat();
+    let parts = 8 + 8 * 8;
+    let functions_at = parts + u64::try_from(names.len()).unwrap();
+    for word in [u64::from(functions), 0, TEXT, parts, functions_at, functions_at, functions_at, functions_at]
+    {
+        table.extend(word.to_le_bytes());
+    }
+    table.extend(names);
+    let record_at = (functions + 1) * 8;
+    for number in 0..=functions {
+        table.extend([(number * 16).to_le_bytes(), record_at.to_le_bytes()].concat());
+    }
+    // The record: start, name, and nothing.
+    table.extend([0u32.to_le_bytes(), 1u32.to_le_bytes(), [0; 4], [0; 4]].concat());
+    let table = GoTable::parse(&table[..], Some).unwrap();
+    let text = TEXT..TEXT + (1 << 30);
+    let mut builder = Builder::new(SMALL, [text].into());
+    let read = go_rows::read(&table, Machine::X86_64, &mut builder);
+    let Err(UnwindError::TooLarge { found, .. }) = read else { panic!("{read:?}") };
+    assert!(found < SMALL.work_bytes + 4100, "{found}");
 }
 
 #[test]

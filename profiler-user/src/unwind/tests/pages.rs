@@ -99,23 +99,22 @@ fn files_share_one_table_and_a_full_one_says_so() {
     let mut table = RuleTable::new();
     let first = build(&[(0x100, 0x200, &[(0x100, 8), (0x110, 16)])]);
     let second = build(&[(0x100, 0x200, &[(0x100, 16), (0x110, 32)])]);
-    let (of_first, of_second) = (table.adopt(&first), table.adopt(&second));
+    let numbers = |table: &mut RuleTable, file| -> Vec<u16> {
+        table.page_rows(file, 0).iter().map(|row| row.rule).collect()
+    };
+    assert_eq!(numbers(&mut table, &first), [RuleTable::GAP, 2, 3, RuleTable::GAP]);
+    assert_eq!(numbers(&mut table, &second), [RuleTable::GAP, 3, 4, RuleTable::GAP]);
     assert_eq!(table.rules()[2..], [sp(8), sp(16), sp(32)]);
-    let numbers =
-        |rows: &[profiler_common::unwind_row::UnwindRow]| rows.iter().map(|row| row.rule).collect::<Vec<_>>();
-    assert_eq!(numbers(&first.page_rows(0, &of_first)), [RuleTable::GAP, 2, 3, RuleTable::GAP]);
-    assert_eq!(numbers(&second.page_rows(0, &of_second)), [RuleTable::GAP, 3, 4, RuleTable::GAP]);
+    assert!(table.page_rows(&second, 1).is_empty());
 
     for part in 0..9 {
         let many: Vec<(u64, i32)> = (0..8000).map(|i| (i, i32::try_from(i).unwrap() * 16 + part)).collect();
-        table.adopt(&build(&[(0, 8000, &many)]));
+        table.page_rows(&build(&[(0, 8000, &many)]), 0);
     }
     assert_eq!(table.rules().len(), 1 << 16);
-    let late = build(&[(0x100, 0x200, &[(0x100, 8), (0x110, 1_000_000)])]);
-    let numbers = table.adopt(&late);
-    let rows = late.page_rows(0, &numbers);
-    assert_eq!(table.rules()[usize::from(rows[2].rule)], Rule::unsupported(Unsupported::TooManyRules));
-    assert_eq!(rows[1].rule, 2);
+    let late = table.page_rows(&build(&[(0x100, 0x200, &[(0x100, 8), (0x110, 1_000_000)])]), 0);
+    assert_eq!(table.rules()[usize::from(late[2].rule)], Rule::unsupported(Unsupported::TooManyRules));
+    assert_eq!(late[1].rule, 2);
 }
 
 #[test]

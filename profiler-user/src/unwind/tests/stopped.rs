@@ -38,7 +38,7 @@ impl Drop for Stopped {
     }
 }
 
-fn hexadecimal(text: &str) -> u64 {
+pub(super) fn hexadecimal(text: &str) -> u64 {
     u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
 }
 
@@ -139,7 +139,7 @@ impl Stopped {
     }
 }
 
-fn mapped(line: &str) -> Mapped {
+pub(super) fn mapped(line: &str) -> Mapped {
     let mut words = line.split_whitespace();
     let (start, end) = words.next().unwrap().split_once('-').unwrap();
     let executable = words.next().unwrap().contains('x');

@@ -134,32 +134,37 @@ pub(super) fn walk(stopped: &Stopped) -> (Vec<u64>, StepOutcome) {
     }
 }
 
+/// A mapped file as framehop wants it.
+pub(super) fn framehop_module(mapped: &Mapped) -> framehop::Module<Vec<u8>> {
+    let file = File::open(&mapped.path).unwrap();
+    let headers = ElfHeaders::read(&file).unwrap();
+    let sections = Sections::read(&file, &headers).unwrap();
+    let part = |name: &[u8]| {
+        let section = sections.named(name)?;
+        let bytes = read_exactly(&file, "section", section.at, section.bytes).unwrap();
+        Some((section.vaddr.0..section.vaddr.0 + section.bytes, bytes))
+    };
+    let text = part(b".text");
+    let (eh_frame, header) = (part(b".eh_frame"), part(b".eh_frame_hdr"));
+    let vaddr = headers.code_vaddr(FileOffset(mapped.offset)).unwrap();
+    let info = framehop::ExplicitModuleSectionInfo {
+        base_svma: 0,
+        text_svma: text.as_ref().map(|part| part.0.clone()),
+        text: text.map(|part| part.1),
+        eh_frame_svma: eh_frame.as_ref().map(|part| part.0.clone()),
+        eh_frame: eh_frame.map(|part| part.1),
+        eh_frame_hdr_svma: header.as_ref().map(|part| part.0.clone()),
+        eh_frame_hdr: header.map(|part| part.1),
+        ..Default::default()
+    };
+    let range = mapped.start..mapped.end;
+    framehop::Module::new(mapped.path.clone(), range, mapped.start - vaddr.0, info)
+}
+
 fn by_framehop(stopped: &Stopped) -> Vec<u64> {
     let mut unwinder: UnwinderX86_64<Vec<u8>> = UnwinderX86_64::new();
     for mapped in stopped.maps.iter().filter(|mapped| mapped.executable && mapped.path.starts_with('/')) {
-        let file = File::open(&mapped.path).unwrap();
-        let headers = ElfHeaders::read(&file).unwrap();
-        let sections = Sections::read(&file, &headers).unwrap();
-        let part = |name: &[u8]| {
-            let section = sections.named(name)?;
-            let bytes = read_exactly(&file, "section", section.at, section.bytes).unwrap();
-            Some((section.vaddr.0..section.vaddr.0 + section.bytes, bytes))
-        };
-        let text = part(b".text");
-        let (eh_frame, header) = (part(b".eh_frame"), part(b".eh_frame_hdr"));
-        let vaddr = headers.code_vaddr(FileOffset(mapped.offset)).unwrap();
-        let info = framehop::ExplicitModuleSectionInfo {
-            base_svma: 0,
-            text_svma: text.as_ref().map(|part| part.0.clone()),
-            text: text.map(|part| part.1),
-            eh_frame_svma: eh_frame.as_ref().map(|part| part.0.clone()),
-            eh_frame: eh_frame.map(|part| part.1),
-            eh_frame_hdr_svma: header.as_ref().map(|part| part.0.clone()),
-            eh_frame_hdr: header.map(|part| part.1),
-            ..Default::default()
-        };
-        let range = mapped.start..mapped.end;
-        unwinder.add_module(framehop::Module::new(mapped.path.clone(), range, mapped.start - vaddr.0, info));
+        unwinder.add_module(framehop_module(mapped));
     }
     let Regs { pc, sp, fp, .. } = stopped.regs();
     let mut cache = CacheX86_64::<framehop::MayAllocateDuringUnwind>::new_in();

@@ -5,19 +5,18 @@
 //!   debug link ─▶ DIR/NAME, DIR/.debug/NAME, /usr/lib/debug/DIR/NAME            likewise
 //! ```
 //!
-//! All of these can be planted by a process, so they are opened by `process::namespace` and taken only if they carry
-//! the same build id, or, for a file without one, the checksum in the link. blazesym's own search is off: it
-//! would open what a link names wherever it leads.
+//! For names, and for unwind information that was split off. All of these can be planted by a process, so they are
+//! opened by `namespace.rs` and taken only if they carry the same build id, or, for a file without one, the checksum
+//! in the link. blazesym's own search is off: it would open what a link names wherever it leads.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::SymbolizeError;
+use super::namespace::{FinalLink, ProcessRoot};
 use crate::elf::sections::{DebugLink, Sections};
-use crate::elf::{BuildId, ElfHeaders, read_up_to};
+use crate::elf::{BuildId, ElfError, ElfHeaders, read_up_to};
 use crate::host::ProcFs;
-use crate::process::namespace::{FinalLink, ProcessRoot};
 
 /// Where distributions put debug files.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
@@ -35,14 +34,14 @@ pub struct DebugFiles {
 
 /// An ELF file whose headers were read.
 #[derive(Debug)]
-pub(super) struct OpenElf {
-    pub(super) file: File,
-    pub(super) headers: ElfHeaders,
-    pub(super) sections: Sections,
+pub(crate) struct OpenElf {
+    pub(crate) file: File,
+    pub(crate) headers: ElfHeaders,
+    pub(crate) sections: Sections,
 }
 
 impl OpenElf {
-    pub(super) fn read(file: File) -> Result<Self, SymbolizeError> {
+    pub(crate) fn read(file: File) -> Result<Self, ElfError> {
         let headers = ElfHeaders::read(&file)?;
         let sections = Sections::read(&file, &headers)?;
         Ok(Self { file, headers, sections })
@@ -61,7 +60,7 @@ impl DebugFiles {
     }
 
     /// The debug file of a file at `path`, as its process sees it. `None` if there is none that fits.
-    pub(super) fn find(&self, elf: &OpenElf, path: &Path, process: Option<&ProcessRoot>) -> Option<OpenElf> {
+    pub(crate) fn find(&self, elf: &OpenElf, path: &Path, process: Option<&ProcessRoot>) -> Option<OpenElf> {
         // Damaged links are no links.
         let link = elf.sections.debug_link(&elf.file).ok().flatten();
         let process = process.filter(|root| !root.is_same_folder(&self.host));
@@ -102,7 +101,7 @@ fn accept(root: &ProcessRoot, candidate: &Path, elf: &OpenElf, link: Option<&Deb
 }
 
 /// CRC-32 as in gzip; `None` if the file is too large for it.
-fn checksum(file: &File) -> Result<Option<u32>, SymbolizeError> {
+fn checksum(file: &File) -> Result<Option<u32>, ElfError> {
     let mut crc = flate2::Crc::new();
     let mut at = 0;
     loop {

@@ -1,0 +1,12 @@
+//! A file a target: what is run over the bytes, and what must hold.
+
+pub(crate) mod elf;
+pub(crate) mod frames;
+pub(crate) mod go_table;
+pub(crate) mod kernel_names;
+pub(crate) mod maps;
+pub(crate) mod perf_map;
+pub(crate) mod ring;
+pub(crate) mod rows;
+pub(crate) mod sideband;
+pub(crate) mod walk;
