@@ -97,7 +97,8 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
         match step(ARCH, &regs, rule, leaf, read, |_| true) {
             StepOutcome::Frame(caller) => regs = caller,
             StepOutcome::Root => return ended(frames, Outcome::RootReached, is_off_the_map),
-            StepOutcome::Stop(Outcome::StackMemoryUnreadable) if snapshot.end == StackEnd::Cut => {
+            // Behind the base too: a signal handler with a stack of its own was called from another.
+            StepOutcome::Stop(Outcome::StackMemoryUnreadable) if snapshot.end != StackEnd::NotResident => {
                 return ended(frames, Outcome::StackCopyEnded, is_off_the_map);
             }
             StepOutcome::Stop(outcome) => return ended(frames, outcome, is_off_the_map),
