@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   ring event   ┌ SampleEvent      56 bytes, one a tick
-//!                ├ SnapshotEvent    328 bytes + top of the stack, instead of a sample that could not be walked yet
+//!                ├ SnapshotEvent    336 bytes + top of the stack, instead of a sample that could not be walked yet
 //!                └ StackEvent       40 bytes + slots × 16, once a stack (a "definition")
 //!   map value    ┌ SamplerConfig    read-only global, set before load
 //!                │ Target           what the filter says of one process
@@ -90,6 +90,8 @@ pub struct SnapshotEvent {
     pub registers: [u64; 32],
     /// Program counter.
     pub pc: u64,
+    /// Where the kernel half's walk could not go on, 0 if it did not begin: that may lie beyond what is copied.
+    pub stopped_at: u64,
     /// Bytes of stack that follow, at most [`SNAPSHOT_BYTES_MAX`].
     pub stack_bytes: u32,
     /// [`SNAPSHOT_CUT`], [`SNAPSHOT_FAULT`].
@@ -301,7 +303,7 @@ const _: () = {
         "the kernel half masks the number of slots"
     );
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
-    assert!(size_of::<SnapshotEvent>() == 328, "SnapshotEvent is ABI");
+    assert!(size_of::<SnapshotEvent>() == 336, "SnapshotEvent is ABI");
     assert!(size_of::<SnapshotQuota>() == 16, "SnapshotQuota is ABI");
     assert!(size_of::<SamplerConfig>() == 68, "SamplerConfig is ABI");
     assert!(size_of::<TaskOffsets>() == 48, "TaskOffsets is ABI");

@@ -51,6 +51,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     header.sample.kind = KIND_SNAPSHOT;
     header.registers = walk.sampled;
     header.pc = walk.sampled_pc;
+    header.stopped_at = if walk.slots == 0 { 0 } else { walk.pc };
     header.flags = cut | fault;
     let mut len = copied;
     // SAFETY: no instruction. VERIFIER: the bound below must not be computed away.

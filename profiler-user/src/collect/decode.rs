@@ -99,6 +99,7 @@ fn snapshot(bytes: &[u8]) -> Option<RawSample> {
         *register = words.u64()?;
     }
     let pc = RuntimeAddr(words.u64()?);
+    let stopped_at = Some(words.u64()?).filter(|&at| at != 0).map(RuntimeAddr);
     let length = usize::try_from(words.u32()?).ok().filter(|&length| length <= SNAPSHOT_BYTES_MAX)?;
     let end = match words.u32()? {
         flags if flags & SNAPSHOT_FAULT != 0 => StackEnd::NotResident,
@@ -106,7 +107,7 @@ fn snapshot(bytes: &[u8]) -> Option<RawSample> {
         _ => StackEnd::Base,
     };
     let stack = stack.get(..length)?.into();
-    let snapshot = Some(Box::new(StackSnapshot { registers, pc, stack, end }));
+    let snapshot = Some(Box::new(StackSnapshot { registers, pc, stopped_at, stack, end }));
     Some(RawSample { snapshot, ..sample(sample_bytes)? })
 }
 
@@ -200,6 +201,7 @@ mod tests {
         bytes[0] = KIND_SNAPSHOT;
         (100..132u64).for_each(|register| bytes.extend(register.to_ne_bytes()));
         bytes.extend(0x5555_u64.to_ne_bytes());
+        bytes.extend(0x6666_u64.to_ne_bytes());
         bytes.extend(claimed.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
         bytes.extend(*b"twelve bytes");
@@ -213,6 +215,7 @@ mod tests {
         let snapshot = sample.snapshot.unwrap();
         assert_eq!((snapshot.registers[0], snapshot.registers[31]), (100, 131));
         assert_eq!((snapshot.pc, snapshot.end), (RuntimeAddr(0x5555), StackEnd::Cut));
+        assert_eq!(snapshot.stopped_at, Some(RuntimeAddr(0x6666)));
         assert_eq!(*snapshot.stack, *b"twelve bytes");
         let end = |flags| match decode(&snapshot_bytes(12, flags)) {
             Some(RingEvent::Sample(sample)) => sample.snapshot.unwrap().end,

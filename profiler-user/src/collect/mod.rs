@@ -66,6 +66,8 @@ pub struct StackSnapshot {
     pub registers: [u64; 32],
     /// Program counter.
     pub pc: RuntimeAddr,
+    /// Where the kernel half's walk could not go on, if it began.
+    pub stopped_at: Option<RuntimeAddr>,
     /// The stack from the stack pointer up.
     pub stack: Box<[u8]>,
     /// Why there is not more of it.

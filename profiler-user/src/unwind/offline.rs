@@ -171,7 +171,7 @@ mod tests {
         let mut registers = [0; 32];
         registers[if cfg!(target_arch = "x86_64") { 7 } else { 31 }] = SP;
         let stack = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        StackSnapshot { registers, pc: RuntimeAddr(pc), stack, end }
+        StackSnapshot { registers, pc: RuntimeAddr(pc), stopped_at: None, stack, end }
     }
 
     fn walked(snapshot: &StackSnapshot) -> (Vec<u64>, Outcome) {

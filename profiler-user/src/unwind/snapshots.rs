@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use profiler_common::abi::SNAPSHOT_BYTES_MAX;
-use profiler_common::address::{ElfVaddr, RuntimeAddr};
+use profiler_common::address::{CodeAddr, ElfVaddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
 use profiler_common::unwind_row::TEXT_PAGE_BITS;
 use profiler_common::unwind_rule::Rule;
@@ -132,6 +132,10 @@ fn walk(
             Ok(Unwound { frames: Vec::new(), outcome, is_off_the_map: false })
         }
     };
+    // Where the kernel half stopped may lie beyond the copy. The page of the call before it serves as well.
+    if let Some(at) = unwalked.sample.snapshot.as_ref().and_then(|snapshot| snapshot.stopped_at) {
+        let _wanted = code.rule(CodeAddr::Return(at).lookup());
+    }
     let pages = code.pages;
     match unwound {
         Ok(unwound) => Ok(Walked { unwalked, unwound, pages }),
@@ -151,6 +155,12 @@ impl ProcessCode<'_> {
     fn file(&self, mapping: &Mapping) -> Option<&CodeFile> {
         let Backing::File(id) = mapping.backing else { return None };
         self.files.get(id)
+    }
+
+    fn wanted(&mut self, key: RowKey, vaddr: ElfVaddr) {
+        if let Ok(number) = u32::try_from(vaddr.0 >> TEXT_PAGE_BITS) {
+            self.pages.push((key, number));
+        }
     }
 
     fn vaddr(&self, mapping: &Mapping, at: RuntimeAddr) -> Option<ElfVaddr> {
@@ -175,12 +185,13 @@ impl Code for ProcessCode<'_> {
         let Some(vaddr) = self.vaddr(mapping, at) else { return RuleAt::Rule(Rule::GAP) };
         match self.store.rows(key, self.files) {
             RowsAt::Ready(rows) => {
-                if let Ok(number) = u32::try_from(vaddr.0 >> TEXT_PAGE_BITS) {
-                    self.pages.push((key, number));
-                }
+                self.wanted(key, vaddr);
                 RuleAt::Rule(rows.rule_at(vaddr))
             }
-            RowsAt::Pending => RuleAt::Waits(key),
+            RowsAt::Pending => {
+                self.wanted(key, vaddr);
+                RuleAt::Waits(key)
+            }
             RowsAt::Never(_) => RuleAt::Rule(Rule::GAP),
         }
     }
