@@ -10,8 +10,11 @@
 //! Functions that write the stack pointer (`systemstack`, `asmcgocall`) keep the goroutine's frame in the frame pointer
 //! while they run on the thread's stack: from where they have a frame on, their rows go by it, and may lead to another
 //! stack. Those that have no frame (`morestack`, on arm64 `mcall`) left their goroutine for good: Go's own profiles end
-//! there too. On x86_64 `mcall` has a frame: it clears the frame pointer, and has left the goroutine with the argument
-//! that it then pushes. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//! there too. On x86_64 `mcall` pushes its argument once it has left the goroutine, which is where its frame is largest.
+//! `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//!
+//! Up to Go 1.20 `systemstack` and `asmcgocall` had no frame on x86_64, and left the frame pointer of their caller as it
+//! was. By it their caller's caller is found; the caller itself is not shown.
 
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported};
 
@@ -20,8 +23,9 @@ use super::error::UnwindError;
 use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
 use crate::elf::Machine;
 
-/// What `mcall` pushes on the stack of its goroutine: the frame pointer.
-const MCALL_FRAME_BYTES: i32 = 8;
+/// A frame that the frame pointer points to, on whatever stack that is.
+const X86_64_OTHER_STACK: Rule =
+    Rule::register(Base::FramePointer, 16).with_fp(Saved::AtCfa(-2)).switching_stack();
 
 /// Adds all functions of the table to the builder.
 pub(super) fn read<B: AsRef<[u8]>>(
@@ -83,16 +87,20 @@ fn add<B: AsRef<[u8]>>(
     }
     let writes_sp = all_flags & flags::WRITES_STACK_POINTER != 0 && name != "runtime.cgocallback";
     if writes_sp && table.frame_sizes(function).all(|(_, size)| size == 0) {
-        builder.row(function.start, Rule::END)?;
+        let comes_back = matches!(name, "runtime.systemstack" | "runtime.asmcgocall");
+        let is_skipping = machine == Machine::X86_64 && comes_back;
+        builder.row(function.start, if is_skipping { X86_64_OTHER_STACK } else { Rule::END })?;
         return Ok(1);
     }
+    let is_mcall = name == "runtime.mcall" && machine == Machine::X86_64;
+    let left_at = is_mcall.then(|| table.frame_sizes(function).map(|(_, size)| size).max()).flatten();
     let mut ranges = 0;
     let mut end = function.start;
     for (range, size) in table.frame_sizes(function) {
         ranges += 1;
         end = range.end;
         let rule = match machine {
-            Machine::X86_64 if name == "runtime.mcall" && size > MCALL_FRAME_BYTES => Ok(Rule::END),
+            _ if left_at == Some(size) => Ok(Rule::END),
             Machine::X86_64 => x86_64(size, writes_sp),
             Machine::Arm64 => arm64(size, writes_sp),
         };
@@ -114,12 +122,11 @@ fn x86_64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
     if size == 0 {
         return Ok(Rule::register(Base::StackPointer, 8));
     }
-    let saved = Saved::AtCfa(-2);
     if writes_sp {
-        return Ok(Rule::register(Base::FramePointer, 16).with_fp(saved).switching_stack());
+        return Ok(X86_64_OTHER_STACK);
     }
     let offset = size.checked_add(8).filter(|offset| *offset > 8).ok_or(Unsupported::Range)?;
-    Ok(Rule::register(Base::StackPointer, offset).with_fp(saved))
+    Ok(Rule::register(Base::StackPointer, offset).with_fp(Saved::AtCfa(-2)))
 }
 
 fn arm64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
