@@ -242,9 +242,9 @@ fn fill_from_go(
         if is_open(symbol, code)
             && let Some(place) = names.find(*at)
         {
-            let file = place.file.unwrap_or_default().to_owned();
+            let file = place.file.unwrap_or_default();
             *code = Some(CodeAt {
-                name: place.name.to_owned(),
+                name: place.name,
                 start: Some(place.start.0),
                 at: SourceLine { file, line: place.line.unwrap_or(0) },
                 begin_line: place.start_line.unwrap_or(0),

@@ -21,6 +21,7 @@ use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported
 use super::builder::Builder;
 use super::error::UnwindError;
 use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
+use super::table_bytes::TableBytes;
 use crate::elf::Machine;
 
 /// A frame that the frame pointer points to, on whatever stack that is.
@@ -28,7 +29,7 @@ const X86_64_OTHER_STACK: Rule =
     Rule::register(Base::FramePointer, 16).with_fp(Saved::AtCfa(-2)).switching_stack();
 
 /// Adds all functions of the table to the builder.
-pub(super) fn read<B: AsRef<[u8]>>(
+pub(super) fn read<B: TableBytes>(
     table: &GoTable<B>,
     machine: Machine,
     builder: &mut Builder,
@@ -39,16 +40,15 @@ pub(super) fn read<B: AsRef<[u8]>>(
     let mut work: u64 = 0;
     for function in (0..table.len()).filter_map(|number| table.function(number)) {
         // Many functions can share one long name, or one that has no end.
-        let name_bytes = table.name(&function).map_or(NAME_BYTES_MAX, str::len);
+        let name = table.name(&function);
+        let name_bytes = name.as_ref().map_or(NAME_BYTES_MAX, String::len);
+        let name = name.as_deref().unwrap_or_default();
+        let name = name.strip_suffix(".abi0").unwrap_or(name);
         work = work.saturating_add(u64::try_from(name_bytes).unwrap_or(u64::MAX));
         // The kernel makes a handler return to the very start of its restorer, which is looked up one byte earlier.
-        let start = if is_restorer(name(table, &function)) {
-            function.start.saturating_sub(1)
-        } else {
-            function.start
-        };
+        let start = if is_restorer(name) { function.start.saturating_sub(1) } else { function.start };
         if builder.begin(start, function.end) {
-            work = work.saturating_add(add(table, &function, machine, builder)?);
+            work = work.saturating_add(add(table, &function, name, machine, builder)?);
         }
         if work > limit {
             return Err(too_large(work));
@@ -58,23 +58,18 @@ pub(super) fn read<B: AsRef<[u8]>>(
     Ok(())
 }
 
-fn name<'a, B: AsRef<[u8]>>(table: &'a GoTable<B>, function: &GoFunction) -> &'a str {
-    let name = table.name(function).unwrap_or_default();
-    name.strip_suffix(".abi0").unwrap_or(name)
-}
-
 fn is_restorer(name: &str) -> bool {
     matches!(name, "runtime.sigreturn__sigaction" | "runtime.sigreturn")
 }
 
 /// Gives the number of ranges gone through.
-fn add<B: AsRef<[u8]>>(
+fn add<B: TableBytes>(
     table: &GoTable<B>,
     function: &GoFunction,
+    name: &str,
     machine: Machine,
     builder: &mut Builder,
 ) -> Result<u64, UnwindError> {
-    let name = name(table, function);
     let all_flags = table.flags(function);
     if is_restorer(name) {
         builder.row(function.start.saturating_sub(1), Rule::SIGNAL)?;

@@ -72,14 +72,17 @@ fn names_on_stack(path: &Path) -> Option<(Vec<String>, StepOutcome)> {
         assert!(place.line.is_none_or(|line| line >= place.start_line.unwrap_or(1)), "{place:?}");
         if place.name.starts_with("main.") {
             assert!(
-                place.file.unwrap().ends_with("main.go") || place.file == Some("_cgo_gotypes.go"),
+                place
+                    .file
+                    .as_ref()
+                    .is_some_and(|file| file.ends_with("main.go") || file == "_cgo_gotypes.go"),
                 "{place:?}"
             );
         }
         if place.name == "main.leaf" {
             assert_eq!((place.start_line, place.line), (Some(6), Some(7)));
         }
-        found.push(place.name.to_owned());
+        found.push(place.name);
     }
     Some((found, end))
 }
@@ -205,7 +208,7 @@ fn a_table_cut_or_damaged_anywhere_gives_an_answer() {
     for end in 0..table.len() {
         if let Ok(table) = GoTable::parse(&table[..end], Some) {
             for function in (0..table.len()).filter_map(|number| table.function(number)) {
-                assert!(table.name(&function).map_or(0, str::len) < 4096);
+                assert!(table.name(&function).map_or(0, |name| name.len()) < 4096);
                 assert!(table.frame_sizes(&function).count() < 4096);
             }
         }
