@@ -82,11 +82,14 @@ outcomes! {
 
     /// The unwind rows of an address had not been loaded, or not been read, when they were needed.
     RowsNotReady = 19, "rows_not_ready", "the unwind information of a file had not been read yet";
-    /// The part of the stack that a snapshot copies was too short.
-    StackCopyEnded = 20, "stack_copy_ended", "the stack is larger than what is copied of it before a process is known";
+    /// The part of the stack that a snapshot copies was too short, or the caller is on another stack.
+    StackCopyEnded = 20, "stack_copy_ended", "the stack goes on beyond what is copied of it before a process is known";
 
     /// The stack reaches its root, but has more frames than are kept: some in the middle are missing.
     FramesLeftOut = 21, "frames_left_out", "the stack has more frames than are kept";
+
+    /// Code came to lie where other code was, and the walk may have gone by what lay there before.
+    CodeReplaced = 22, "code_replaced", "the process replaced code while its stack was walked";
 
     /// Samples taken and handed to the ring.
     Samples = 256, "samples", "samples taken";

@@ -81,6 +81,13 @@ pub fn monotonic_nanos() -> u64 {
     unsafe { raw::bpf_ktime_get_ns() }
 }
 
+/// CLOCK_BOOTTIME, nanoseconds.
+#[inline(always)]
+pub fn boot_nanos() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { raw::bpf_ktime_get_boot_ns() }
+}
+
 /// The running CPU.
 #[inline(always)]
 pub fn current_cpu() -> u16 {

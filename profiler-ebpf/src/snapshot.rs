@@ -28,7 +28,8 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     let waiting = helpers::ring_bytes_waiting();
     // The last quarter of the ring is left to plain samples: they are small, and losing one is losing time.
     let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
-    if is_filling_up || !is_within_quota(sample, config) {
+    let sent = count_snapshot(sample);
+    if is_filling_up || sent > config.snapshots_a_span {
         helpers::count(Outcome::SnapshotRefused);
         return false;
     }
@@ -58,7 +59,9 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
         len = SNAPSHOT_BYTES_MAX as u64;
     }
     let len = size_of::<SnapshotEvent>() as u64 + len;
-    let wake = waiting >= config.wakeup_bytes as u64;
+    // A process that lives on is worth being published: the sooner, the fewer are sent.
+    let is_first_of_many = sent == 2 || (sent == 1 && has_lived(sample));
+    let wake = waiting >= config.wakeup_bytes as u64 || is_first_of_many;
     // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
     let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };
     if !sent {
@@ -70,13 +73,22 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     true
 }
 
-/// Whether the process may send another one, which is noted.
+/// As user space sees it: 200 ms.
+const LIFE_NANOS: u64 = 200_000_000;
+
+/// Whether the process is no short one.
 #[inline(always)]
-fn is_within_quota(sample: &SampleEvent, config: &SamplerConfig) -> bool {
+fn has_lived(sample: &SampleEvent) -> bool {
+    helpers::boot_nanos().wrapping_sub(sample.start_time) > LIFE_NANOS
+}
+
+/// How many the process has sent in this span of time, with this one.
+#[inline(always)]
+fn count_snapshot(sample: &SampleEvent) -> u32 {
     let process = sample.start_time ^ ((sample.tgid as u64) << 40);
     // Fibonacci hashing: the upper bits of the product are the best mixed.
     let slot = process.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    let Some(quota) = QUOTAS.get_ptr_mut(slot as u32 & (SNAPSHOT_QUOTAS - 1)) else { return false };
+    let Some(quota) = QUOTAS.get_ptr_mut(slot as u32 & (SNAPSHOT_QUOTAS - 1)) else { return u32::MAX };
     // SAFETY: a valid slot. Other CPUs may write it at the same time; the worst is one snapshot more or less.
     let quota = unsafe { &mut *quota };
     let span = (sample.time >> SNAPSHOT_SPAN_BITS) as u32;
@@ -86,7 +98,7 @@ fn is_within_quota(sample: &SampleEvent, config: &SamplerConfig) -> bool {
         quota.sent = 0;
     }
     quota.sent += 1;
-    quota.sent <= config.snapshots_a_span
+    quota.sent
 }
 
 /// Bytes from the stack pointer to the stack's base, as far as it is known, and whether it lies beyond what is copied.

@@ -67,8 +67,8 @@ pub struct RecordArgs {
     /// What to sample by; cycles needs a hardware counter, which most virtual machines lack
     #[arg(long, value_name = "EVENT", value_enum, default_value_t = EventArg::CpuClock)]
     pub event: EventArg,
-    /// How to walk user stacks. rows is a preview: whole stacks without frame pointers, from a process's third sample on
-    #[arg(long, env = "FLAMEKEEPER_UNWIND", value_name = "HOW", value_enum, default_value_t = UnwindArg::FramePointers)]
+    /// How to walk user stacks
+    #[arg(long, env = "FLAMEKEEPER_UNWIND", value_name = "HOW", value_enum, default_value_t = UnwindArg::Rows)]
     pub unwind: UnwindArg,
     /// Kernel memory that unwind tables may take; the coldest rows go first
     #[arg(long, env = "FLAMEKEEPER_UNWIND_TABLES_MAX", value_name = "BYTES", default_value = "64MiB")]
@@ -106,10 +106,10 @@ pub struct DoctorArgs {
 /// Names of ways to walk user stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnwindArg {
+    /// By the programs' unwind information, whole with or without frame pointers
+    Rows,
     /// Along frame pointers; programs without them show where they were, but not their callers
     FramePointers,
-    /// By the programs' unwind information
-    Rows,
 }
 
 /// Names of tick sources.

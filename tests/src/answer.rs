@@ -34,10 +34,13 @@ const GO: &[&str] = &[
 /// Begins the frame that stands for what is missing.
 const MARKER: &str = "[incomplete";
 /// A process in exec or at its end has no user memory and hence no user stack.
-const NO_USER_STACK: &str = "[incomplete: the process was exiting or in exec]";
+const NO_USER_STACK: &str = "[exiting or in exec]";
 
 /// Fewer samples cannot show 99 %.
 const LEAST_SAMPLES: u64 = 500;
+
+/// Share of samples that may fall into the instant of a change, such as between an unmapping and what is mapped there next.
+const INSTANTS: f64 = 0.002;
 
 /// Functions that call one another, outermost first.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ impl Answer {
             without_symbols: false,
             made_code: false,
             hot: 0.9,
-            taken_for_complete: 0.0,
+            taken_for_complete: INSTANTS,
         }
     }
 
@@ -133,7 +136,7 @@ impl Answer {
         self
     }
 
-    /// At most this share may be taken for complete by the profiler without being it (none unless told).
+    /// At most this share may be taken for complete by the profiler without being it (two in a thousand unless told).
     pub fn some_taken_for_complete(mut self, share: f64) -> Self {
         self.taken_for_complete = share;
         self
@@ -149,7 +152,7 @@ impl Answer {
     fn is_complete(&self, stack: &Stack) -> bool {
         let Some(root) = stack.frames.first() else { return false };
         let own = self.own(stack);
-        if stack.frames.iter().any(|frame| frame.starts_with(MARKER)) {
+        if !stack.has_no_marker() {
             return false;
         }
         (self.start_up || !own.is_empty()) && self.chains.iter().any(|chain| chain.begins_with(root, &own))
@@ -164,7 +167,9 @@ impl Answer {
         let nameless = format!("{}+0x", stack.process);
         let has_name = |frame: &String| {
             let made = self.made_code && frame.starts_with("[anon]");
-            (made || !frame.starts_with('[')) && (self.without_symbols || !frame.starts_with(&nameless))
+            let kernels = frame.starts_with("[kernel]"); // such as code that BPF made
+            (made || kernels || !frame.starts_with('['))
+                && (self.without_symbols || !frame.starts_with(&nameless))
         };
         stack.frames.iter().all(has_name)
     }
@@ -174,8 +179,8 @@ impl Answer {
         let sum = |fits: &dyn Fn(&Stack) -> bool| {
             stacks.0.iter().filter(|stack| fits(stack)).map(|stack| stack.count).sum()
         };
-        let has_user_stack = |stack: &Stack| stack.frames.iter().all(|frame| frame != NO_USER_STACK);
-        let is_claimed = |stack: &Stack| !stack.frames.iter().any(|frame| frame.starts_with(MARKER));
+        let has_user_stack = |stack: &Stack| !stack.is_in_exec_or_at_its_end();
+        let is_claimed = |stack: &Stack| stack.has_no_marker() && has_user_stack(stack);
         let faults =
             |stack: &&Stack| has_user_stack(stack) && !(self.is_complete(stack) && self.is_named(stack));
         Verdict {
@@ -190,6 +195,18 @@ impl Answer {
             least_hot: self.hot,
             most_overclaimed: self.taken_for_complete,
         }
+    }
+}
+
+impl Stack {
+    /// Whether nothing in it stands for what is missing: the profiler takes it for complete.
+    pub fn has_no_marker(&self) -> bool {
+        !self.frames.iter().any(|frame| frame.starts_with(MARKER))
+    }
+
+    /// Whether the process had no user memory at the time.
+    pub fn is_in_exec_or_at_its_end(&self) -> bool {
+        self.frames.first().is_some_and(|root| root == NO_USER_STACK)
     }
 }
 
@@ -293,10 +310,8 @@ mod tests {
 
     #[test]
     fn no_user_stack_is_no_fault() {
-        let verdict = judged(
-            &Answer::program(&["main"]),
-            "p;[incomplete: the process was exiting or in exec];do_exit 5\np;_start;main 5\n",
-        );
+        let verdict =
+            judged(&Answer::program(&["main"]), "p;[exiting or in exec];do_exit 5\np;_start;main 5\n");
         assert_eq!((verdict.samples, verdict.with_user_stack, verdict.complete), (10, 5, 5));
     }
 

@@ -50,11 +50,6 @@ impl Capture {
         Self::plain(["record"])
     }
 
-    /// The same, with whole stacks: user stacks are walked by unwind information.
-    pub fn record_whole(machine: &Machine) -> Result<Self> {
-        Ok(Self::record(machine)?.args(["--unwind", "rows"]))
-    }
-
     /// The same with further arguments.
     pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));

@@ -93,7 +93,7 @@ fn a_debug_file_has_what_the_program_lacks_to_walk_its_stack() -> Result<()> {
     let whole = ["main", "through_a_frame", "burn_without_frame"];
     let stacks = |workload: &Workload| -> Result<Stacks> {
         let running = workload.start()?;
-        let capture = Capture::record(&machine)?.args(["--unwind", "rows", "-F", "499", "-d", "3s"]);
+        let capture = Capture::record(&machine)?.args(["-F", "499", "-d", "3s"]);
         capture.of(running.pid()).output("p.folded").run()?.expect_code(0)?.folded("p.folded")
     };
     stacks(&workload)?.ensure_share_at_least(&["*incomplete*", "split+0x*"], 0.9)?;

@@ -1,8 +1,9 @@
 //! Killed at any moment: the kernel cleans up, since nothing is pinned, and files are whole or not there.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use profiler_tests::{
     BpfCensus, BpfKind, Capture, Captured, Machine, RunningCapture, Signal, Workload, descendants,
     machine_or_skip, process_group_becomes_empty,
@@ -20,14 +21,17 @@ fn moments() -> impl Iterator<Item = Duration> {
     states.map(|state| Duration::from_millis((state >> 33) % LATEST_MILLIS))
 }
 
-/// One of three kinds of run: by frame pointers, by rows, and one that is soon at its end and writes.
-fn start(machine: &Machine, number: u32) -> Result<RunningCapture> {
+/// One of three kinds of run: by frame pointers, by rows, and one that is soon at its end and writes. All of them keep
+/// rows in the same folder.
+fn start(machine: &Machine, cache: &Path, number: u32) -> Result<RunningCapture> {
     let kind: &[&str] = match number % 3 {
         0 => &["-d", "20s"],
-        1 => &["-d", "20s", "--unwind", "rows"],
+        1 => &["-d", "20s", "--unwind", "frame-pointers"],
         _ => &["-d", "100ms"],
     };
-    Capture::record(machine)?.args(["-F", "499"]).args(kind).output("p.pb.gz").output("p.folded").start()
+    let capture =
+        Capture::record(machine)?.args(["-F", "499"]).env("FLAMEKEEPER_CACHE_DIR", cache).args(kind);
+    capture.output("p.pb.gz").output("p.folded").start()
 }
 
 /// Whole outputs, or none; under a temporary name in the same folder anything may lie.
@@ -43,15 +47,39 @@ fn outputs_are_whole(captured: &Captured) -> Result<()> {
     Ok(())
 }
 
+/// Kept rows under their final names have the length that their heads say: 32 bytes with four counts at 16, 68 of
+/// statistics, and what is counted. Gives how many there are.
+fn kept_rows_are_whole(cache: &Path) -> Result<usize> {
+    let mut whole = 0;
+    for entry in std::fs::read_dir(cache).context("list kept rows")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with(".new-") {
+            continue;
+        }
+        ensure!(name.ends_with(".rows"), "{name}");
+        let bytes = std::fs::read(cache.join(&name))?;
+        let count = |at: usize| {
+            let count = bytes.get(at..).and_then(|rest| rest.first_chunk().copied()).map(u32::from_le_bytes);
+            count.map(usize::try_from).with_context(|| format!("{name} has {} bytes", bytes.len()))
+        };
+        let length = 100 + count(16)?? + 12 * count(20)?? + 8 * count(24)?? + 4 * count(28)??;
+        ensure!(bytes.len() == length, "{name} has {} bytes, not {length}", bytes.len());
+        whole += 1;
+    }
+    Ok(whole)
+}
+
 #[test]
 fn a_hundred_kills_at_any_moment_leave_no_program_map_link_or_process() -> Result<()> {
     let machine = machine_or_skip!();
     let _burning = Workload::build("c_frame_pointers")?.start()?;
+    let folder = tempfile::tempdir()?;
+    let cache = folder.path().join("rows");
     let before = BpfCensus::take()?;
     let children_before = descendants(std::process::id())?;
     let (mut killed_with_maps, mut ended_before) = (0, 0);
     for (number, moment) in (0..KILLS).zip(moments()) {
-        let capture = start(&machine, number)?;
+        let capture = start(&machine, &cache, number)?;
         // Some are hit while they sample, however long a start takes here.
         if number % 10 == 0 {
             capture.samples()?;
@@ -68,6 +96,10 @@ fn a_hundred_kills_at_any_moment_leave_no_program_map_link_or_process() -> Resul
     }
     ensure!(killed_with_maps >= 6, "only {killed_with_maps} were killed with maps in the kernel");
     ensure!(ended_before < KILLS / 2, "{ended_before} had ended by themselves");
+    // What all these left behind does not disturb one that is left in peace.
+    let last = Capture::record(&machine)?.args(["-d", "1s", "--unwind", "rows"]).output("p.folded");
+    let last = last.env("FLAMEKEEPER_CACHE_DIR", &cache).run()?.expect_code(0)?;
+    ensure!(last.folded("p.folded")?.total() > 0 && kept_rows_are_whole(&cache)? > 0, "{}", last.stderr);
     let left = BpfCensus::take()?.since(&before);
     left.are_gone()?;
     let now = descendants(std::process::id())?;

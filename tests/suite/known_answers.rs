@@ -159,10 +159,12 @@ fn the_default_rate_is_99_a_second() -> Result<()> {
 }
 
 #[test]
-fn a_stack_deeper_than_the_walker_goes_keeps_its_leaf_and_says_so() -> Result<()> {
+fn a_stack_deeper_than_the_frame_pointer_walker_goes_keeps_its_leaf_and_says_so() -> Result<()> {
     let machine = machine_or_skip!();
-    let captured = capture(&machine, &Workload::build("c_deep")?.args(["500"]))?;
-    let stacks = captured.folded("profile.folded")?.of("c_deep");
+    let running = Workload::build("c_deep")?.args(["500"]).start()?;
+    let capture = Capture::record(&machine)?.args(["--unwind", "frame-pointers", "-F", "499", "-d", "1s"]);
+    let captured = capture.of(running.pid()).output("p.folded").run()?.expect_code(0)?;
+    let stacks = captured.folded("p.folded")?.of("c_deep");
     stacks
         .ensure_share_at_least(&["*incomplete*", "descend", "descend", "descend", "burn_at_the_end"], 0.9)?;
     let deep = |stack: &&profiler_tests::Stack| {

@@ -75,7 +75,7 @@ fn agree(workload: &Workload) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("perf.data");
     let running = workload.start()?;
-    let capture = Capture::record_whole(&machine)?.of(running.pid()).args(["-F", "499"]).output("p.pb.gz");
+    let capture = Capture::record(&machine)?.of(running.pid()).args(["-F", "499"]).output("p.pb.gz");
     let capture = capture.start()?;
     capture.samples()?;
     let pid = running.pid().to_string();

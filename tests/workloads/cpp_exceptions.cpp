@@ -11,7 +11,7 @@ struct Counter {
 
 static uint64_t cleaned;
 
-static inline __attribute__((always_inline)) void work_inlined() { burn_steps(UNIT_STEPS / 2000); }
+static inline __attribute__((always_inline)) void work_inlined() { burn_steps(UNIT_STEPS / 200); }
 
 NOINLINE void thrower(int number) {
     work_inlined();

@@ -117,6 +117,7 @@ mod tests {
             Outcome::UserStackUnreadable,
             Outcome::StackCopyEnded,
             Outcome::FramesLeftOut,
+            Outcome::CodeReplaced,
         ];
         let native = Outcome::ALL.iter().filter(|outcome| outcome.number() < 64 && !outcome.is_complete());
         for &reason in native {

@@ -87,10 +87,11 @@ pub struct Mappings(Vec<Mapping>);
 const MAPPINGS_MAX: usize = 65_530;
 
 impl Mappings {
-    /// Adds a mapping; what it overlaps was unmapped by it, as far as it is overlapped.
-    pub fn insert(&mut self, new: Mapping) {
+    /// Adds a mapping; what it overlaps was unmapped by it, as far as it is overlapped. True if code of a file lay
+    /// there, or comes to lie where other code was: who walked stacks by the mappings before was wrong about it.
+    pub fn insert(&mut self, new: Mapping) -> bool {
         if new.start >= new.end {
-            return;
+            return false;
         }
         let first = self.0.partition_point(|mapping| mapping.end <= new.start);
         let behind = self.0.partition_point(|mapping| mapping.start < new.end);
@@ -98,13 +99,16 @@ impl Mappings {
             if self.0.len() < MAPPINGS_MAX {
                 self.0.insert(first, new);
             }
-            return;
+            return false;
         }
         let overlapped = self.0.get(first..behind).unwrap_or_default();
+        let is_memory = |mapping: &Mapping| mapping.backing == Backing::Memory;
+        let replaces_code = !(is_memory(&new) && overlapped.iter().all(is_memory));
         let head = overlapped.first().and_then(|mapping| cut(mapping, mapping.start, new.start));
         let tail = overlapped.last().and_then(|mapping| cut(mapping, new.end, mapping.end));
         let replacement = head.into_iter().chain([new]).chain(tail);
         self.0.splice(first..behind, replacement);
+        replaces_code
     }
 
     /// The mapping that holds an address.
@@ -176,6 +180,16 @@ mod tests {
         assert_eq!(shown(&mappings), "1000-2000@100 /a, 2000-5000@7 Vdso, 5000-9000@4100 /a");
         mappings.insert(mapping(0, 0x10000, 0, "//anon"));
         assert_eq!(shown(&mappings), "0-10000@0 Memory");
+    }
+
+    #[test]
+    fn code_is_replaced_unless_it_was_made_at_run_time_before_and_after() {
+        let mut mappings = Mappings::default();
+        assert!(!mappings.insert(mapping(0x1000, 0x2000, 0, "//anon")));
+        assert!(!mappings.insert(mapping(0x1000, 0x2000, 0, "//anon")), "a JIT compiler's mprotect");
+        assert!(mappings.insert(mapping(0x1000, 0x2000, 0, "/a")));
+        assert!(mappings.insert(mapping(0x1000, 0x1800, 0, "//anon")));
+        assert!(!mappings.insert(mapping(0x2000, 0x3000, 0, "/b")), "beside, not over");
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub struct SampleOwner {
     pub process: ProcessId,
     /// Changes whenever the same address of the process may mean something else.
     pub mappings_generation: u64,
+    /// When code of it last came to lie where other code was.
+    pub code_replaced: Option<MonotonicNanos>,
+    /// When the program began, if that was while we watched.
+    pub started: Option<MonotonicNanos>,
 }
 
 /// Processes by id, and the sampled ones for good.
@@ -171,7 +175,9 @@ impl ProcessTable {
                     }
                     let end = RuntimeAddr(start.0.saturating_add(len));
                     let mapping = Mapping::new(start, end, offset, path, hint);
-                    Arc::make_mut(&mut live.mappings).insert(mapping);
+                    if Arc::make_mut(&mut live.mappings).insert(mapping) {
+                        live.code_replaced = Some(at);
+                    }
                     live.mappings_generation = next(&mut self.next_generation);
                 }
             }
@@ -278,7 +284,13 @@ impl ProcessTable {
             self.sampled_threads.push(thread);
             ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX))
         });
-        SampleOwner { thread, process, mappings_generation: live.mappings_generation }
+        SampleOwner {
+            thread,
+            process,
+            mappings_generation: live.mappings_generation,
+            code_replaced: live.code_replaced,
+            started: live.started,
+        }
     }
 
     /// The owner of all samples that are no longer kept apart.
@@ -299,7 +311,7 @@ impl ProcessTable {
             self.sampled_threads.push(SampledThread { process, tid: sample.tid, name });
             (process, ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX)))
         });
-        SampleOwner { thread, process, mappings_generation }
+        SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None }
     }
 }
 

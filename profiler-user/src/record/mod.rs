@@ -14,6 +14,7 @@ mod finish;
 mod live;
 mod rounds;
 mod session;
+mod setup;
 mod signals;
 mod stranger;
 mod summary;

@@ -86,6 +86,10 @@ impl NativeNamer {
         let elf = OpenElf::read(file.file.try_clone().map_err(duplicate)?)?;
         let vaddrs: Vec<Option<ElfVaddr>> = wanted.iter().map(|at| elf.headers.code_vaddr(*at)).collect();
         let mut sorted: Vec<ElfVaddr> = vaddrs.iter().flatten().copied().collect();
+        let entry = elf.headers.entry();
+        if sorted.iter().any(|at| is_entry_code(entry, *at)) {
+            sorted.push(entry); // if the function there has a name, its neighbours are not it
+        }
         sorted.sort_unstable();
         sorted.dedup();
         if sorted.is_empty() {
@@ -103,6 +107,7 @@ impl NativeNamer {
         tables.fill_from_plt(&sorted, &mut symbols, &mut problems);
         let mut code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
         fill_from_go(&elf, &sorted, &symbols, &mut code, &mut problems);
+        fill_entry(entry, &sorted, &mut symbols, &code);
         let named = assemble(&symbols, &code);
         let of = |at: &ElfVaddr| named.get(sorted.binary_search(at).ok()?).cloned();
         let addresses = vaddrs.iter().map(|at| at.as_ref().and_then(of).unwrap_or_default()).collect();
@@ -250,6 +255,29 @@ fn fill_from_go(
                 begin_line: place.start_line.unwrap_or(0),
                 inlined: Vec::new(),
             });
+        }
+    }
+}
+
+/// Start code is as short as this; what crtbegin adds behind it is aligned to 16 bytes.
+const ENTRY_BYTES: u64 = 48;
+
+fn is_entry_code(entry: ElfVaddr, at: ElfVaddr) -> bool {
+    entry.0 != 0 && at.0.checked_sub(entry.0).is_some_and(|at| at < ENTRY_BYTES)
+}
+
+/// The header says where a file's first instruction is, which is `_start` also in programs that were stripped, and in
+/// the dynamic linker, whose symbol for it has no size.
+fn fill_entry(entry: ElfVaddr, sorted: &[ElfVaddr], symbols: &mut [Option<Symbol>], code: &[Option<CodeAt>]) {
+    let at_entry = sorted.binary_search(&entry).ok();
+    let has_symbol = at_entry.and_then(|at| symbols.get(at)).is_some_and(Option::is_some);
+    let has_line = at_entry.and_then(|at| code.get(at)).is_some_and(Option::is_some);
+    if has_symbol || has_line {
+        return;
+    }
+    for ((at, symbol), code) in sorted.iter().zip(symbols).zip(code) {
+        if symbol.is_none() && code.is_none() && is_entry_code(entry, *at) {
+            *symbol = Some(Symbol { name: "_start".into(), start: entry });
         }
     }
 }

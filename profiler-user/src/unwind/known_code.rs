@@ -15,7 +15,7 @@ use profiler_common::unwind_rule::{Base, ReturnAddress, Rule};
 use super::builder::Builder;
 use super::error::UnwindError;
 use crate::elf::sections::{Section, Sections};
-use crate::elf::{ElfHeaders, Machine, ReadAt, read_up_to};
+use crate::elf::{ElfHeaders, LoadSegment, Machine, ReadAt, read_up_to};
 
 /// Entry code is some 30 to 60 bytes; the next function with rows cuts it short.
 const ENTRY_BYTES: u64 = 64;
@@ -50,6 +50,9 @@ pub(super) fn read(
         }
     }
     mark_start_context(source, headers, machine, builder);
+    if machine == Machine::Arm64 {
+        arm64_restorer(source, headers, builder)?;
+    }
     if machine == Machine::X86_64 {
         for name in [&b".init"[..], b".fini"] {
             let Some(section) = sections.named(name) else { continue };
@@ -107,6 +110,31 @@ fn mark_start_context(
             builder.make_root(start);
         }
     }
+}
+
+/// The vdso takes some KiB.
+const RESTORER_TEXT_BYTES_MAX: u64 = 64 << 10;
+/// `mov x8, #139; svc #0`: `rt_sigreturn`
+const ARM64_RESTORER: [u8; 8] = 0xd400_0001_d280_1168_u64.to_le_bytes();
+
+/// What handlers return to on arm64 lies in the vdso, which has no unwind information at all. A handler returns to its
+/// very start, which is looked up one byte earlier.
+fn arm64_restorer(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    builder: &mut Builder,
+) -> Result<(), UnwindError> {
+    let small = |segment: &&LoadSegment| segment.executable && segment.file_bytes <= RESTORER_TEXT_BYTES_MAX;
+    for segment in headers.segments().iter().filter(small) {
+        let bytes = usize::try_from(segment.file_bytes).unwrap_or(0);
+        let code = read_up_to(source, segment.file_offset.0, bytes)?;
+        let found =
+            code.as_chunks::<4>().0.windows(2).position(|pair| *pair.as_flattened() == ARM64_RESTORER);
+        let Some(into) = found.and_then(|words| u64::try_from(words * 4).ok()) else { continue };
+        let start = segment.vaddr.0.saturating_add(into);
+        builder.function(start.saturating_sub(1), start.saturating_add(8), Rule::SIGNAL)?;
+    }
+    Ok(())
 }
 
 fn end_of(section: &Section) -> u64 {
@@ -184,7 +212,7 @@ fn x86_64_init(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::fixture::Fixture;
+    use crate::elf::fixture::{Fixture, TinyElf};
     use crate::unwind::{Budget, read_rows};
     use profiler_common::address::ElfVaddr;
 
@@ -198,6 +226,21 @@ mod tests {
         assert!(is_one(&[0xd503_201f, 0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579]));
         assert!(!is_one(&[0xd65f_03c0, 0xaa13_03e0, 0xb5ff_f9c0, 0x17ff_f579]), "behind a return");
         assert!(!is_one(&[0xaa13_03e0, 0xb5ff_f9c0]));
+    }
+
+    #[test]
+    fn the_restorer_in_arm64_s_vdso_is_told_by_its_code() {
+        let mut file = TinyElf::new().load(0, 0, 0x208, 5).bytes();
+        file[18] = 183; // EM_AARCH64
+        file.resize(0x200, 0);
+        file.extend(ARM64_RESTORER);
+        let headers = ElfHeaders::read(&file[..]).unwrap();
+        let rows = read_rows(&file[..], &headers, Budget::default()).unwrap();
+        let at = |at| rows.rule_at(ElfVaddr(at));
+        assert_eq!([0x1fe, 0x1ff, 0x200, 0x204, 0x208].map(at), {
+            let signal = Rule::SIGNAL;
+            [Rule::GAP, signal, signal, signal, Rule::GAP]
+        });
     }
 
     const SOURCE: &str = "#include <stdio.h>\nint main(void) { return puts(\"x\"); }";

@@ -9,6 +9,7 @@
 //! Files are strangers': read by offset and never mapped, every size bounded, any bytes give rows or an error. Does no
 //! I/O beyond the bytes that it is given to read, and never panics on them.
 
+mod ahead;
 pub mod builder;
 pub mod cache;
 mod cache_format;

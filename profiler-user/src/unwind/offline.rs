@@ -17,8 +17,8 @@ use crate::collect::{StackEnd, StackSnapshot};
 const ARCH: Arch = Arch::X86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
-/// As in the kernel half: frames walked at most.
-const FRAMES_MAX: usize = 1000;
+/// As in the kernel half: frames walked at most. More than a snapshot has words for two.
+const FRAMES_MAX: usize = 2048;
 
 /// What is known of the code at an address. `Waiting` is what its rows are waited for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Unwound {
     pub frames: Vec<Frame>,
     /// How the walk ended.
     pub outcome: Outcome,
+    /// Whether it came to an address where no executable memory is known.
+    pub is_off_the_map: bool,
 }
 
 /// A walk that stopped at a file that has not been read.
@@ -63,7 +65,8 @@ pub struct Waits<Waiting> {
 pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound, Waits<C::Waiting>> {
     let mut regs = interrupted(snapshot);
     let mut frames = Vec::new();
-    let mut is_sampled_frame = true;
+    let (mut is_sampled_frame, mut is_off_the_map) = (true, false);
+    let ended = |frames, outcome, is_off_the_map| Ok(Unwound { frames, outcome, is_off_the_map });
     while frames.len() < FRAMES_MAX {
         let is_return = !regs.is_interrupted();
         let (CodeAddr::Interrupted(pc) | CodeAddr::Return(pc)) = regs.pc;
@@ -71,15 +74,18 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
             RuleAt::Rule(rule) => rule,
             RuleAt::Waits(waiting) => {
                 frames.push(Frame::unbacked(pc.0, is_return));
-                let so_far = Unwound { frames, outcome: Outcome::RowsNotReady };
+                let so_far = Unwound { frames, outcome: Outcome::RowsNotReady, is_off_the_map };
                 return Err(Waits { waiting, so_far });
             }
-            RuleAt::NoMapping if is_return => return Ok(Unwound { frames, outcome: Outcome::NoMapping }),
+            RuleAt::NoMapping if is_return => return ended(frames, Outcome::NoMapping, true),
             // Between the change of memory and the start of the new program, exec still has the old registers.
             RuleAt::NoMapping if is_sampled_frame && snapshot.stack.is_empty() => {
-                return Ok(Unwound { frames, outcome: Outcome::NoUserMemory });
+                return ended(frames, Outcome::NoUserMemory, false);
             }
-            RuleAt::NoMapping => Rule::GAP,
+            RuleAt::NoMapping => {
+                is_off_the_map = true;
+                Rule::GAP
+            }
         };
         frames.push(Frame::unbacked(pc.0, is_return));
         let leaf = |number: u8| {
@@ -90,15 +96,16 @@ pub fn unwind<C: Code>(snapshot: &StackSnapshot, code: &mut C) -> Result<Unwound
         let read = |at| stack_word(snapshot, at).or_else(|| code.word(at));
         match step(ARCH, &regs, rule, leaf, read, |_| true) {
             StepOutcome::Frame(caller) => regs = caller,
-            StepOutcome::Root => return Ok(Unwound { frames, outcome: Outcome::RootReached }),
-            StepOutcome::Stop(Outcome::StackMemoryUnreadable) if snapshot.end == StackEnd::Cut => {
-                return Ok(Unwound { frames, outcome: Outcome::StackCopyEnded });
+            StepOutcome::Root => return ended(frames, Outcome::RootReached, is_off_the_map),
+            // Behind the base too: a signal handler with a stack of its own was called from another.
+            StepOutcome::Stop(Outcome::StackMemoryUnreadable) if snapshot.end != StackEnd::NotResident => {
+                return ended(frames, Outcome::StackCopyEnded, is_off_the_map);
             }
-            StepOutcome::Stop(outcome) => return Ok(Unwound { frames, outcome }),
+            StepOutcome::Stop(outcome) => return ended(frames, outcome, is_off_the_map),
         }
         is_sampled_frame = false;
     }
-    Ok(Unwound { frames, outcome: Outcome::FrameLimit })
+    ended(frames, Outcome::FrameLimit, is_off_the_map)
 }
 
 /// DWARF numbers: System V ABI for AMD64 figure 3.36.
@@ -131,6 +138,8 @@ mod tests {
     const LEAF: u64 = 0x1000;
     const CALLER: u64 = 0x2000;
     const ROOT: u64 = 0x3000;
+    /// Has nothing but a return address.
+    const TINY: u64 = 0x4000;
 
     /// A leaf of 16 bytes, its caller of 24, and the root.
     struct Program {
@@ -145,6 +154,7 @@ mod tests {
                 LEAF => RuleAt::Rule(Rule::register(Base::StackPointer, 16)),
                 CALLER if !self.is_read => RuleAt::Waits("caller.so"),
                 CALLER => RuleAt::Rule(Rule::register(Base::StackPointer, 24)),
+                TINY => RuleAt::Rule(Rule::register(Base::StackPointer, 8)),
                 ROOT => RuleAt::Rule(Rule::END),
                 _ => RuleAt::NoMapping,
             }
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_goes_on_for_ever_ends() {
-        let words: Vec<u64> = (0..4_000).map(|_| LEAF + 1).collect();
-        assert_eq!(walked(&snapshot(LEAF, &words, StackEnd::Cut)).1, Outcome::FrameLimit);
+        let words: Vec<u64> = (0..4_000).map(|_| TINY + 1).collect();
+        assert_eq!(walked(&snapshot(TINY, &words, StackEnd::Cut)).1, Outcome::FrameLimit);
     }
 }

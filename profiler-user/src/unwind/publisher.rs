@@ -225,6 +225,11 @@ impl Publisher {
         self.pages.is_wanted(key, page)
     }
 
+    /// Whether less than half of the room for rows is used.
+    pub(super) fn has_room_to_spare(&self) -> bool {
+        self.pages.has_room_to_spare()
+    }
+
     /// Whether room will come by itself.
     pub(super) fn is_cooling(&self) -> bool {
         self.slots.is_cooling() || self.pages.is_cooling()

@@ -127,7 +127,10 @@ fn walk(
     let mut code = ProcessCode { mappings: &unwalked.mappings, store, files, pages: Vec::new() };
     let unwound = match &unwalked.sample.snapshot {
         Some(snapshot) => offline::unwind(snapshot, &mut code),
-        None => Ok(Unwound { frames: Vec::new(), outcome: unwalked.sample.user_outcome }),
+        None => {
+            let outcome = unwalked.sample.user_outcome;
+            Ok(Unwound { frames: Vec::new(), outcome, is_off_the_map: false })
+        }
     };
     let pages = code.pages;
     match unwound {

@@ -79,6 +79,9 @@ pub(super) struct TextPages {
     rules_written: usize,
     last_look: Option<MonotonicNanos>,
     steps: u64,
+    /// Rows of loaded pages, and how many there can be.
+    rows_loaded: u32,
+    rows_max: u32,
 }
 
 impl TextPages {
@@ -96,7 +99,14 @@ impl TextPages {
             rules_written: 0,
             last_look: None,
             steps: 0,
+            rows_loaded: 0,
+            rows_max: blocks.saturating_mul(count(BLOCK_ROWS)),
         }
+    }
+
+    /// Whether less than half of the rows are used.
+    pub(super) fn has_room_to_spare(&self) -> bool {
+        self.rows_loaded < self.rows_max / 2
     }
 
     /// The slots of a file, made at first sight; `None` if there is no room. Their number is [`text_span`]'s.
@@ -236,6 +246,7 @@ impl TextPages {
             self.gaps.insert(slot);
         } else {
             let loaded = Loaded { first: at.start, rows: at.end - at.start, touched: 0, heat };
+            self.rows_loaded = self.rows_loaded.saturating_add(loaded.rows);
             self.loaded.insert(slot, loaded);
         }
     }
@@ -291,6 +302,7 @@ impl TextPages {
             let _unloaded = tables.set_page(slot, TextPage::default());
         }
         let Some(loaded) = loaded else { return 0 };
+        self.rows_loaded = self.rows_loaded.saturating_sub(loaded.rows);
         self.rows.give_back(loaded.first, loaded.rows, now);
         loaded.rows
     }

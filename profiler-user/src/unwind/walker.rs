@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use profiler_common::abi::WalkedProcess;
 use profiler_common::outcome::Outcome;
 
+use super::ahead::Ahead;
 use super::publisher::Publisher;
 use super::store::{RowKey, RowStore, RowsAt};
 use super::text_pages::Wish;
@@ -27,6 +28,11 @@ const PROCESSES_A_ROUND: usize = 64;
 const MAPPINGS_A_ROUND: usize = 2048;
 /// A process whose mappings change all the time is published again after so long for each of them, at most a second.
 const AGAIN_NANOS_A_MAPPING: u64 = 1_000_000;
+/// A process that replaced code is not published before it has left its code alone for so long: the kernel half would
+/// walk by what lay there before, until it is told. Its samples come as snapshots instead, which are always right.
+const QUIET_NANOS: u64 = 10_000_000_000;
+/// A round that began now has written its tables by then.
+const ROUND_NANOS_MAX: u64 = 10_000_000;
 /// When a process that found no room is tried again.
 const RETRY_NANOS: u64 = 1_000_000_000;
 /// Pages that are remembered as wanted.
@@ -47,6 +53,17 @@ struct Seen {
     is_due: bool,
     /// Counted among those that found no room.
     is_counted: bool,
+    /// The entry in the kernel's tables, and the one before.
+    entries: [Option<Entry>; 2],
+}
+
+/// What the kernel half has walked a process by, from a time on.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Since when.
+    since: MonotonicNanos,
+    /// The mappings are those of this time.
+    as_of: MonotonicNanos,
 }
 
 /// Keeps the walker's tables in step with the processes.
@@ -57,6 +74,7 @@ pub struct Walker {
     /// When to look at a process again without a sample.
     alarms: BTreeSet<(MonotonicNanos, Tgid)>,
     due: VecDeque<Tgid>,
+    ahead: Ahead,
     /// Pages that are not loaded, and how many walks came by.
     wishes: HashMap<(RowKey, u32), u32>,
     counts: Counts,
@@ -71,6 +89,7 @@ impl Walker {
             seen: HashMap::new(),
             alarms: BTreeSet::new(),
             due: VecDeque::new(),
+            ahead: Ahead::default(),
             wishes: HashMap::new(),
             counts: Counts::default(),
         }
@@ -100,6 +119,7 @@ impl Walker {
             not_before: MonotonicNanos(0),
             is_due: false,
             is_counted: false,
+            entries: [None; 2],
         };
         let seen = self.seen.entry(sample.tgid).or_insert(fresh);
         if (seen.start_time, seen.exec_id) != (fresh.start_time, fresh.exec_id) {
@@ -107,7 +127,11 @@ impl Walker {
         }
         seen.samples = seen.samples.saturating_add(1);
         seen.generation = fresh.generation;
-        if seen.samples >= SAMPLES_MIN {
+        if let Some(replaced) = owner.code_replaced {
+            seen.not_before = seen.not_before.max(MonotonicNanos(replaced.0.saturating_add(QUIET_NANOS)));
+        }
+        let age = owner.started.map(|started| sample.at.0.saturating_sub(started.0));
+        if seen.samples >= SAMPLES_MIN || age.is_none_or(|age| age >= LIFE_NANOS_MIN) {
             self.make_due(sample.tgid);
         } else {
             self.alarms.insert((MonotonicNanos(sample.at.0.saturating_add(LIFE_NANOS_MIN)), sample.tgid));
@@ -122,6 +146,21 @@ impl Walker {
         }
     }
 
+    /// Whether the kernel half walked a sample by mappings that were no longer true. Its process is then taken out of the
+    /// tables until it has left its code alone for a while.
+    pub fn is_misled(&mut self, sample: &RawSample, owner: SampleOwner, now: MonotonicNanos) -> bool {
+        let Some(replaced) = owner.code_replaced else { return false };
+        let Some(seen) = self.seen.get_mut(&sample.tgid) else { return false };
+        let mut entries = seen.entries.iter().flatten();
+        let used = entries.clone().find(|entry| entry.since <= sample.at).or(entries.next_back());
+        let is_misled = used.is_some_and(|entry| entry.as_of < replaced);
+        if is_misled && seen.published.take().is_some() {
+            self.publisher.forget(sample.tgid, now);
+            self.make_due(sample.tgid);
+        }
+        is_misled
+    }
+
     /// Notes that a walk came by 64 KiB of text that is not loaded: linked address without its 16 low bits.
     pub fn want(&mut self, key: RowKey, page: u32) {
         if self.wishes.len() < WISHES_MAX || self.wishes.contains_key(&(key, page)) {
@@ -132,10 +171,17 @@ impl Walker {
 
     /// Publishes what is due and loads what is wanted. Gives the files whose rows are ready, or known to be unusable,
     /// since the last round.
-    pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos) -> Vec<RowKey> {
+    ///
+    /// `as_of` is the time of what `processes` knows.
+    pub fn round(
+        &mut self,
+        processes: &mut ProcessTable,
+        now: MonotonicNanos,
+        as_of: MonotonicNanos,
+    ) -> Vec<RowKey> {
         let ready = self.store.collect();
         self.ring_alarms(processes, now);
-        self.publish_due(processes, now);
+        self.publish_due(processes, now, as_of);
         self.load_wanted(processes, now);
         ready
     }
@@ -151,20 +197,26 @@ impl Walker {
         }
     }
 
-    fn publish_due(&mut self, processes: &mut ProcessTable, now: MonotonicNanos) {
+    fn publish_due(&mut self, processes: &mut ProcessTable, now: MonotonicNanos, as_of: MonotonicNanos) {
         let mut mappings_left = MAPPINGS_A_ROUND;
         for _ in 0..self.due.len().min(PROCESSES_A_ROUND) {
             if mappings_left == 0 {
                 return;
             }
             let Some(tgid) = self.due.pop_front() else { return };
-            let written = self.publish(tgid, processes, now);
+            let written = self.publish(tgid, processes, now, as_of);
             mappings_left = mappings_left.saturating_sub(written);
         }
     }
 
     /// Gives the number of mappings that were written, or 1 for a process that shares another's.
-    fn publish(&mut self, tgid: Tgid, processes: &mut ProcessTable, now: MonotonicNanos) -> usize {
+    fn publish(
+        &mut self,
+        tgid: Tgid,
+        processes: &mut ProcessTable,
+        now: MonotonicNanos,
+        as_of: MonotonicNanos,
+    ) -> usize {
         let Some(seen) = self.seen.get_mut(&tgid) else { return 0 };
         seen.is_due = false;
         if now < seen.not_before {
@@ -186,6 +238,8 @@ impl Walker {
             }
         };
         seen.published = Some(seen.generation);
+        let since = MonotonicNanos(now.0.saturating_add(ROUND_NANOS_MAX));
+        seen.entries = [Some(Entry { since, as_of }), seen.entries[0]];
         let pause = u64::try_from(count).unwrap_or(0).saturating_mul(AGAIN_NANOS_A_MAPPING);
         seen.not_before = MonotonicNanos(now.0.saturating_add(pause.min(RETRY_NANOS)));
         if published.is_err() {
@@ -217,11 +271,14 @@ impl Walker {
                 RowsAt::Never(_) => None,
                 RowsAt::Pending => continue,
             };
+            self.ahead.met(key);
             wishes.push(Wish { key, page, rows, heat });
             if wishes.len() >= PAGES_A_ROUND {
                 break;
             }
         }
+        let room = PAGES_A_ROUND - wishes.len();
+        wishes.extend(self.ahead.wishes(room, &self.publisher, &mut self.store, processes.files()));
         if !wishes.is_empty() {
             // What could not be written is wanted again by the next walk.
             let unloaded = self.publisher.load(wishes, now).unwrap_or(0);

@@ -17,7 +17,7 @@ mod table;
 
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{
-    Answer, Capture, Captured, Machine, Stacks, Verdict, Workload, ensure_near, skip, tool,
+    Answer, Capture, Captured, Machine, PprofSample, Stacks, Verdict, Workload, ensure_near, skip, tool,
 };
 
 /// Prime, so that no load of ours keeps in step with it.
@@ -96,7 +96,7 @@ struct Measured {
     /// Samples that its CPU time should have, where that is known.
     expected: Option<f64>,
     comments: Vec<String>,
-    /// Samples of the whole capture, and those of them without a marker of what is missing.
+    /// User stacks of the whole capture, and those of them without a marker of what is missing.
     whole: (u64, u64),
 }
 
@@ -104,11 +104,16 @@ impl Measured {
     fn of(captured: &Captured, select: impl FnOnce(Stacks) -> Stacks, answer: &Answer) -> Result<Self> {
         let pprof = captured.pprof("p.pb.gz")?;
         let whole = pprof.stacks();
-        let unmarked = |stack: &&profiler_tests::Stack| {
-            !stack.frames.iter().any(|frame| frame.starts_with("[incomplete"))
-        };
-        let unmarked = whole.0.iter().filter(unmarked).map(|stack| stack.count).sum();
-        let figures = (whole.total(), unmarked);
+        let is_kernel_thread =
+            |sample: &PprofSample| sample.mapping_files.iter().all(|file| file.contains("[kernel"));
+        let (mut user_stacks, mut unmarked) = (0, 0);
+        for sample in pprof.samples.iter().filter(|sample| !is_kernel_thread(sample)) {
+            let stack = sample.stack();
+            let counts = if stack.is_in_exec_or_at_its_end() { 0 } else { stack.count };
+            user_stacks += counts;
+            unmarked += if stack.has_no_marker() { counts } else { 0 };
+        }
+        let figures = (user_stacks, unmarked);
         let verdict = answer.judge(&select(whole));
         Ok(Self { verdict, expected: None, comments: pprof.comments, whole: figures })
     }
@@ -126,9 +131,10 @@ impl Measured {
     /// The figure in the profile's comments must be that of its own markers.
     fn ensure_own_figure(&self) -> Result<()> {
         let (total, unmarked) = self.whole;
-        let share = f64::from(u32::try_from(unmarked)?) / f64::from(u32::try_from(total.max(1))?);
-        let line = format!("{:.1} % of {total} stacks reach their root", share * 100.0);
-        ensure!(self.comments.contains(&line), "{line:?} is not among {:?}", self.comments);
+        let figures = format!("({unmarked} of {total})");
+        let line = self.comments.iter().find(|line| line.contains("stacks reach their root"));
+        let line = line.context("no figure in the profile")?;
+        ensure!(line.contains(&figures), "{figures} by the stacks, and in the comment: {line}");
         Ok(())
     }
 }
@@ -146,17 +152,23 @@ fn watched_as(
     answer: &Answer,
 ) -> Result<Measured> {
     let running = workload.start()?;
-    let capture = Capture::record_whole(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
+    let capture = Capture::record(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
     let captured = capture.output("p.pb.gz").run()?.expect_code(0)?;
     Measured::of(&captured, select, answer)
 }
 
 /// A command from its first instruction to its last; it says at its end what CPU time it took.
 fn commanded(machine: &Machine, workload: &Workload, answer: &Answer) -> Result<Measured> {
-    let capture = Capture::record_whole(machine)?.args(RATE).output("p.pb.gz").command(workload);
+    commanded_at(RATE_HZ, machine, workload, answer)
+}
+
+/// The same at another rate.
+fn commanded_at(rate_hz: u32, machine: &Machine, workload: &Workload, answer: &Answer) -> Result<Measured> {
+    let capture = Capture::record(machine)?.args(["-F".to_owned(), rate_hz.to_string()]);
+    let capture = capture.output("p.pb.gz").command(workload);
     let captured = capture.run()?.expect_code(0)?;
     let mut measured = Measured::of(&captured, |stacks| stacks, answer)?;
     let micros = u32::try_from(captured.printed("cpu_nanos")? / 1000).context("CPU time")?;
-    measured.expected = Some(f64::from(RATE_HZ) * f64::from(micros) / 1e6);
+    measured.expected = Some(f64::from(rate_hz) * f64::from(micros) / 1e6);
     Ok(measured)
 }

@@ -108,7 +108,7 @@ loads! {
         let copy = folder.path().join("c_recursion");
         let running = recursive("c_recursion", &[])?.copied_to(&copy)?.start()?;
         std::fs::remove_file(&copy)?;
-        let capture = Capture::record_whole(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
+        let capture = Capture::record(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
         let captured = capture.output("p.pb.gz").run()?.expect_code(0)?;
         Measured::of(&captured, |stacks| stacks, &recursion(40))
     };
@@ -130,7 +130,7 @@ loads! {
     };
     ten_thousand_asleep: "10,000 processes asleep", needs [], 0.99, |machine| {
         let crowd = Workload::build("c_many_asleep")?.args(["10000"]).start()?;
-        let capture = Capture::record_whole(machine)?.args(RATE).args(["-d", "2s"]).output("p.pb.gz");
+        let capture = Capture::record(machine)?.args(RATE).args(["-d", "2s"]).output("p.pb.gz");
         let captured = capture.run()?.expect_code(0)?;
         let of_one = captured.pprof("p.pb.gz")?.stacks_of(crowd.pid());
         Measured::of(&captured, |_| of_one, &Answer::program(&["main", "burn_among_many"]))
@@ -143,7 +143,7 @@ fn a_process_id_that_comes_again_is_another_program() -> Result<()> {
     let first = Workload::variant("c_brief", "c_brief_first", &["-DBURN=burn_first"])?;
     let second = Workload::variant("c_brief", "c_brief_second", &["-DBURN=burn_second"])?;
     let both = Workload::build("c_pid_reuse")?.args(["1000"]).args([first.path(), second.path()]);
-    let capture = Capture::record_whole(&machine)?.args(RATE).output("p.pb.gz").command(&both);
+    let capture = Capture::record(&machine)?.args(RATE).output("p.pb.gz").command(&both);
     let captured = capture.run()?;
     if captured.code == Some(77) {
         return skip(test_name!(), "the kernel does not let us choose a process id");
@@ -163,7 +163,7 @@ fn a_process_id_that_comes_again_is_another_program() -> Result<()> {
 fn threads_have_names_of_their_own() -> Result<()> {
     let machine = machine_or_skip!();
     let threads = Workload::build("c_threads")?.start()?;
-    let capture = Capture::record_whole(&machine)?.of(threads.pid()).args(RATE).args(["-d", "2s"]);
+    let capture = Capture::record(&machine)?.of(threads.pid()).args(RATE).args(["-d", "2s"]);
     let pprof = capture.output("p.pb.gz").run()?.expect_code(0)?.pprof("p.pb.gz")?;
     for (thread, chain) in [("worker-alpha", ["alpha", "burn_alpha"]), ("worker-beta", ["beta", "burn_beta"])]
     {

@@ -46,7 +46,7 @@ loads! {
     };
 }
 
-/// Rows of the table that nothing is asked of: a compiler that keeps no frame pointers.
+/// Rows of the table of which nothing is asked: a compiler that keeps no frame pointers.
 pub(super) const REPORTED: &[super::Load] = &[super::Load {
     what: "java (no frame pointers)",
     needs: &["java", "javac"],

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use profiler_tests::{Answer, Machine, Workload};
 
-use super::{Measured, commanded, loads};
+use super::{Measured, commanded, commanded_at, loads};
 
 /// Five seconds of CPU time.
 const CPU_MILLIS: &str = "5000";
@@ -14,10 +14,13 @@ fn whole_lives(functions: &[&str]) -> Answer {
     Answer::program(functions).or(Answer::thread(&["__spawni_child"])).from_the_first_instruction()
 }
 
+/// The rate of the measurements that the shares come from: some ten samples in the life of a compiler.
+const STORM_RATE_HZ: u32 = 499;
+
 /// Starts the command again and again.
 fn spawned(machine: &Machine, command: &[&str], answer: &Answer) -> Result<Measured> {
     let spawner = Workload::build("c_spawn_loop")?.args([CPU_MILLIS]).args(command.iter().copied());
-    commanded(machine, &spawner, answer)
+    commanded_at(STORM_RATE_HZ, machine, &spawner, answer)
 }
 
 /// Programs that have no symbols but those that they export.

@@ -1,6 +1,7 @@
 //! What flamekeeper costs a host with two busy CPUs: CPU time apart from BPF, memory, maps, and what its start takes.
 //!
-//! One pprof file is written: names are paid for, other formats are not.
+//! One pprof file is written: names are paid for, other formats are not. The first round makes unwind rows, later ones
+//! find them kept.
 
 use super::figures::{Figure, Target, by_round, megabytes, micros, number};
 use super::flamekeeper::{self, Capture};

@@ -127,25 +127,20 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let release = workspace.target().join("release");
     let folder = tempfile::Builder::new().prefix("flamekeeper-bench-").tempdir().context("make a folder")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
+    runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            report = measure(args, parts, &release, folder.path()) => report,
+            measured = measure(args, parts, &release, folder.path()) => measured,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
     })?;
-    folder.close().context("remove the folder of the bench")?;
-    if let Some(file) = &args.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
-    }
-    Ok(())
+    folder.close().context("remove the folder of the bench")
 }
 
-/// Each part is printed when it is done: all of them take most of an hour.
-async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> Result<Report> {
+/// Each part is printed and written when it is done: all of them take most of an hour.
+async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> Result<()> {
     let machine = machine::describe()?;
     println!("{machine}");
     let mut report = Report { machine, parts: Vec::new() };
@@ -166,8 +161,12 @@ async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> 
         let part = PartReport { part: part.name(), seconds, rounds, about, figures };
         println!("\n{}\n\n{}", part.about.join("\n"), table::table(&part.figures).trim_end());
         report.parts.push(part);
+        if let Some(file) = &args.json {
+            let text = serde_json::to_string_pretty(&report)?;
+            fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
+        }
     }
-    Ok(report)
+    Ok(())
 }
 
 impl Part {
@@ -202,5 +201,18 @@ impl Setting<'_> {
     /// Which round begins.
     fn tell(&self, round: u64) {
         eprintln!("round {} of {}", round + 1, self.rounds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn parts_are_told_by_the_names_that_choose_them() {
+        for part in Part::value_variants() {
+            assert_eq!(Part::from_str(&part.name(), false), Ok(*part));
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::flamekeeper::BEFORE_END;
 use super::running::Running;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,9 @@ const AFTER_START: Duration = Duration::from_millis(700);
 const RECORD_MAX: Duration = Duration::from_secs(300);
 /// With inlined functions `perf script` may take hours.
 pub(super) const SCRIPT_MAX: Duration = Duration::from_secs(300);
+
+/// perf 6.1 sometimes crashes at its end, in looking for build ids: seen beside compilers and their new programs.
+const TRIES: u32 = 3;
 
 /// How it gets user stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,22 @@ pub(super) async fn capture(folder: &Path, duration: Duration, graph: CallGraph)
 }
 
 async fn capture_into(data: &Path, folder: &Path, duration: Duration, graph: CallGraph) -> Result<Capture> {
+    for _ in 0..TRIES {
+        if let Some(capture) = try_capture(data, folder, duration, graph).await? {
+            return Ok(capture);
+        }
+        eprintln!("perf record crashed: once more");
+    }
+    bail!("perf record crashed {TRIES} times")
+}
+
+/// Nothing if perf crashes.
+async fn try_capture(
+    data: &Path,
+    folder: &Path,
+    duration: Duration,
+    graph: CallGraph,
+) -> Result<Option<Capture>> {
     let log = folder.join("perf.log");
     let mut command = perf(folder);
     let graph = match graph {
@@ -96,16 +116,19 @@ async fn capture_into(data: &Path, folder: &Path, duration: Duration, graph: Cal
     let taken = running.watch_to_end(RECORD_MAX).await?;
     let said = fs::read_to_string(&log).unwrap_or_default();
     let taken = taken.with_context(|| format!("perf record did not end: {said}"))?;
+    if taken.status.signal().is_some() {
+        return Ok(None);
+    }
     if !taken.status.success() {
         bail!("perf record ended with {}: {said}", taken.status);
     }
-    Ok(Capture {
+    Ok(Some(Capture {
         sampling_cpu_share: cpu.as_secs_f64() / sampled.as_secs_f64(),
         resident_bytes: taken.resident.family_bytes(),
         whole_cpu: taken.cpu,
         samples: samples(folder, data).await?,
         written_bytes: fs::metadata(data)?.len(),
-    })
+    }))
 }
 
 /// One line a sample, nothing named.

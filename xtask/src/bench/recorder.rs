@@ -48,6 +48,8 @@ impl Recorder {
         let log = folder.join("flamekeeper.log");
         let mut command = Command::new(program);
         command.arg("record").args(walk.arguments()).args(more).current_dir(folder);
+        // Unwind rows that it keeps for its next start: found again by later rounds, and gone with the folder.
+        command.env("FLAMEKEEPER_CACHE_DIR", folder.join("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let running = Running::start("flamekeeper", &mut command)?;
         let mut recorder = Self { running, log, cpu_before: Duration::ZERO };

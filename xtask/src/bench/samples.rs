@@ -39,7 +39,8 @@ const ALWAYS: [&str; 2] = ["-O2", "-fno-optimize-sibling-calls"];
 const CALLERS_OF_MAIN: u32 = 4;
 /// The kernel's walker ends in libc, which keeps no frame pointer: main and its caller.
 const CALLERS_BY_FRAME_POINTERS: u32 = 2;
-/// How long samples are waited for, beside the time that they take on a CPU of their own.
+/// How many times as long as on a CPU of their own samples are waited for; how often a program is looked at until it
+/// is known.
 const PATIENCE: u32 = 20;
 /// Samples after which a process is published, if no snapshot was sent among them.
 const WARM_SAMPLES: u64 = 20;
@@ -257,12 +258,12 @@ impl<'a> Bench<'a> {
 
     /// Waits until no more samples are sent with their stacks.
     async fn is_warm(&self, recorder: &Recorder, counters: &Counters) -> Result<()> {
-        loop {
-            let ticks = self.samples(recorder, counters, WARM_SAMPLES).await?;
-            if ticks.snapshots == 0 {
+        for _ in 0..PATIENCE {
+            if self.samples(recorder, counters, WARM_SAMPLES).await?.snapshots == 0 {
                 return Ok(());
             }
         }
+        bail!("the program is not known after {} samples", u64::from(PATIENCE) * WARM_SAMPLES)
     }
 
     /// What happens until so many samples have been taken.

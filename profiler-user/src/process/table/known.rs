@@ -75,6 +75,7 @@ impl ProcessTable {
             parent: before.as_ref().and_then(|live| live.parent),
             has_executed: before.as_ref().is_some_and(|live| live.has_executed),
             doubted: before.as_ref().and_then(|live| live.doubted),
+            code_replaced: before.as_ref().and_then(|live| live.code_replaced),
             sampled_as: before.and_then(|live| live.sampled_as),
             ..Live::scanned(found, generation)
         };

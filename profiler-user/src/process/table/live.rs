@@ -33,6 +33,8 @@ pub(super) struct Live {
     pub(super) sampled_as: Option<ProcessId>,
     /// When its mappings were last found to be wrong.
     pub(super) doubted: Option<MonotonicNanos>,
+    /// When code came to lie where other code was.
+    pub(super) code_replaced: Option<MonotonicNanos>,
 }
 
 impl Live {
@@ -66,6 +68,7 @@ impl Live {
             started: Some(at),
             sampled_as: None,
             doubted: None,
+            code_replaced: self.code_replaced,
         }
     }
 
@@ -112,6 +115,7 @@ impl Live {
             started: None,
             sampled_as: None,
             doubted: None,
+            code_replaced: None,
         }
     }
 }

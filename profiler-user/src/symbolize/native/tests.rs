@@ -154,9 +154,9 @@ fn stubs_of_calls_into_other_libraries_are_named_by_what_they_jump_to() {
         &fixture,
         &[stub, FileOffset(stub.0 + 11)],
         expect![[r#"
-        app::work(int)@plt (_ZN3app4workEi@plt)
-        app::work(int)@plt (_ZN3app4workEi@plt)
-    "#]],
+            app::work(int)@plt (_ZN3app4workEi@plt)
+            app::work(int)@plt (_ZN3app4workEi@plt)
+        "#]],
     );
 }
 
@@ -173,16 +173,32 @@ fn stubs_of_indirect_functions_are_named_where_symbols_are() {
         &fixture,
         &[stub],
         expect![[r#"
-        chosen@plt
-    "#]],
+            chosen@plt
+        "#]],
     );
     fixture.run("strip", &["program"]);
     check(
         &fixture,
         &[stub],
         expect![[r#"
-        -
-    "#]],
+            -
+        "#]],
+    );
+}
+
+#[test]
+fn a_stripped_program_begins_in_start() {
+    let fixture = Fixture::compile("int main(void) { return 0; }", &[]);
+    let entry = fixture.offset_of(fixture.vaddr_of("_start"));
+    fixture.run("strip", &["program"]);
+    check(
+        &fixture,
+        &[entry, FileOffset(entry.0 + 0x20), FileOffset(entry.0 + 48)],
+        expect![[r#"
+            _start
+            _start
+            -
+        "#]],
     );
 }
 

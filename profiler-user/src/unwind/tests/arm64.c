@@ -123,6 +123,10 @@ KEEP static void on_signal(int number, siginfo_t *info, void *context) {
     exit(0);
 }
 KEEP static long poke(long at) { return *(volatile long *)at; }
+KEEP static long poke_with_frame(long at) {
+    sink += rand();
+    return *(volatile long *)at + sink;
+}
 
 static ucontext_t back, coroutine;
 static void in_coroutine(void) { with_frame(); sink++; }
@@ -135,12 +139,12 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "aligned")) return aligned(argc * 50) != 0 ? 0 : 1;
     if (!strcmp(what, "large")) return large_frame(argc) == 1;
     if (!strcmp(what, "noreturn")) return (int)ends_in_noreturn(argc);
-    if (!strcmp(what, "signal")) {
+    if (!strncmp(what, "signal", 6)) {
         stack_t other = { .ss_sp = other_stack, .ss_size = sizeof other_stack };
         sigaltstack(&other, 0);
         struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_ONSTACK | SA_SIGINFO };
         sigaction(SIGSEGV, &action, 0);
-        return poke(argc) != 0;
+        return (what[6] ? poke_with_frame(argc) : poke(argc)) != 0;
     }
     if (!strcmp(what, "thread")) {
         pthread_t thread;

@@ -230,7 +230,7 @@ impl Recorded {
     }
 }
 
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "_start",
     "main",
     "leaf",
@@ -243,6 +243,7 @@ const OWN: [&str; 13] = [
     "ends_in_noreturn",
     "on_signal",
     "poke",
+    "poke_with_frame",
     "in_coroutine",
 ];
 
@@ -264,6 +265,11 @@ fn stacks() -> Vec<(&'static str, Vec<&'static str>, ByFramehop)> {
         ("thread", through_qsort(21), ByFramehop::AllButTheRoot),
         // It knows no trampoline without rows, and takes what lies behind a coroutine for a frame.
         ("signal", vec!["leaf", "on_signal", "poke", "main", "_start"], ByFramehop::Astray),
+        (
+            "signal with frame",
+            vec!["leaf", "on_signal", "poke_with_frame", "main", "_start"],
+            ByFramehop::Astray,
+        ),
         ("coroutine", vec!["with_frame", "in_coroutine"], ByFramehop::Astray),
     ]
 }

@@ -34,7 +34,10 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let program = Fixture::compile("int main(int n, char **v) { return n + v[0][0]; }", &["-O2"]);
+        Self::of(Fixture::compile("int main(int n, char **v) { return n + v[0][0]; }", &["-O2"]))
+    }
+
+    fn of(program: Fixture) -> Self {
         let headers = ElfHeaders::read(&program.open()).unwrap();
         let text = *headers.segments().iter().find(|segment| segment.executable).unwrap();
         let image = vdso::image_of_this_process(&ProcFs::host()).unwrap().unwrap();
@@ -72,6 +75,18 @@ impl Host {
     }
 
     fn sample(&mut self, tgid: u32) {
+        let (sample, owner) = self.sample_at(tgid);
+        self.walker.saw(&sample, owner);
+    }
+
+    /// Whether the kernel half went by what was no longer true of the process.
+    fn is_misled(&mut self, tgid: u32) -> bool {
+        let (sample, owner) = self.sample_at(tgid);
+        self.walker.saw(&sample, owner);
+        self.walker.is_misled(&sample, owner, self.now)
+    }
+
+    fn sample_at(&mut self, tgid: u32) -> (RawSample, SampleOwner) {
         let sample = RawSample {
             at: self.now,
             tgid: Tgid(tgid),
@@ -86,12 +101,12 @@ impl Host {
             snapshot: None,
         };
         let owner = self.processes.owner(&sample);
-        self.walker.saw(&sample, owner);
+        (sample, owner)
     }
 
     fn round(&mut self, millis_later: u64) -> Vec<RowKey> {
         self.now.0 += millis_later * MILLIS;
-        self.walker.round(&mut self.processes, self.now)
+        self.walker.round(&mut self.processes, self.now, self.now)
     }
 
     fn held(&self) -> RefMut<'_, Held> {
@@ -157,6 +172,28 @@ fn mappings_say_what_they_are_and_change_with_the_process() {
 }
 
 #[test]
+fn a_process_that_replaces_code_is_left_to_snapshots_until_it_is_quiet() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    host.round(100);
+    assert!(!host.is_misled(10) && host.is_published(10));
+    host.now.0 += MILLIS;
+    let other = Fixture::compile("int main(void) { return 7; }", &["-O2"]);
+    host.map(10, 0x5555_0000_0000, &other.path(), FileHint::None, 0x1000, 0);
+    assert!(host.is_misled(10), "walked by what lay there before");
+    assert!(!host.is_published(10));
+    host.round(5_000);
+    assert!(!host.is_published(10), "it may do so again");
+    host.round(5_100);
+    assert!(host.is_published(10));
+    host.round(100);
+    assert!(!host.is_misled(10));
+}
+
+#[test]
 fn wanted_pages_are_loaded_and_say_what_the_file_says() {
     let mut host = Host::new();
     host.fork(10, 1);
@@ -187,6 +224,38 @@ fn wanted_pages_are_loaded_and_say_what_the_file_says() {
         assert_eq!(host.held().rule_at(10, 0x7fff_0000_0000 + into), Some(expected), "{into:x}");
     }
     assert_eq!(host.held().rule_at(10, 0x7fff_8000_0000), Some(profiler_common::unwind_rule::Rule::GAP));
+}
+
+#[test]
+fn a_file_that_keeps_being_met_is_loaded_whole() {
+    let large = |number| format!("void f{number}(void) {{ __asm__ volatile(\".skip 65536, 0x90\"); }}\n");
+    let functions: String = (0..12).map(large).collect();
+    let program = Fixture::compile(&(functions + "int main(void) { return 0; }"), &["-O2"]);
+    let mut host = Host::of(program);
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    let key = RowKey::File(FileId(host.mappings(10)[0].file));
+    let first = u32::try_from(host.text.vaddr.0 >> 16).unwrap();
+    host.walker.want(key, first);
+    while host.round(1).is_empty() {
+        assert!(host.walker.store().wait(Duration::from_secs(60)));
+    }
+    let RowsAt::Ready(rows) = host.walker.store().rows(key, host.processes.files()) else { panic!() };
+    let pages: Vec<u32> = rows.pages().iter().map(|page| page.number).collect();
+    assert!(pages.len() > 8, "{}", pages.len());
+    let start = 0x5555_0000_0000 - host.text.vaddr.0;
+    let loaded = |host: &Host| {
+        let at = |page: u32| start + (u64::from(page) << 16).max(host.text.vaddr.0);
+        pages.iter().filter(|page| host.held().rule_at(10, at(**page)).is_some()).count()
+    };
+    pages.iter().take(7).for_each(|page| host.walker.want(key, *page));
+    host.round(1);
+    assert_eq!(loaded(&host), 7, "what walks came by");
+    host.walker.want(key, pages[7]);
+    host.round(1);
+    assert_eq!(loaded(&host), pages.len());
 }
 
 #[test]
