@@ -106,6 +106,11 @@ impl Fixture {
         Self::by("g++", "program.cc", source, flags)
     }
 
+    /// By another compiler of C.
+    pub(crate) fn compile_by(compiler: &str, source: &str, flags: &[&str]) -> Self {
+        Self::by(compiler, "program.c", source, flags)
+    }
+
     /// From assembly, without a C library: the program is only read, never run.
     pub(crate) fn assemble(source: &str) -> Self {
         Self::by("gcc", "program.s", source, &["-nostdlib", "-no-pie", "-Wl,--entry=main"])

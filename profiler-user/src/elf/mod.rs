@@ -3,6 +3,7 @@
 //! ```text
 //!   first KiB ─ headers.rs ─▶ segments, build id, identity        when a file is first seen
 //!   section headers ─ sections.rs ─▶ symbols, DWARF, debug link   when an address in it is to be named
+//!   relocations ─ relocations.rs ─▶ what the dynamic linker fills in
 //! ```
 //!
 //! Files are strangers': every size is bounded before memory is taken, and any bytes give an answer.
@@ -12,6 +13,7 @@ pub mod error;
 pub(crate) mod fixture;
 mod fnv;
 pub mod headers;
+pub(crate) mod relocations;
 pub mod sections;
 pub mod vdso;
 

@@ -80,6 +80,23 @@ impl Sections {
         self.all.iter().find(|section| &*section.name == name && section.kind != elf::SHT_NOBITS)
     }
 
+    /// The section with one of these names that is loaded at an address.
+    pub(crate) fn loaded_at(&self, at: ElfVaddr, names: &[&[u8]]) -> Option<&Section> {
+        self.all.iter().find(|section| {
+            section.kind != elf::SHT_NOBITS
+                && section.flags.contains(elf::SHF_ALLOC)
+                && at.0.checked_sub(section.vaddr.0).is_some_and(|into| into < section.bytes)
+                && names.contains(&&*section.name)
+        })
+    }
+
+    /// Tables of relocations for the dynamic linker.
+    pub(crate) fn relocations(&self) -> impl Iterator<Item = &Section> {
+        let is_loaded =
+            |section: &&Section| section.kind == elf::SHT_RELA && section.flags.contains(elf::SHF_ALLOC);
+        self.all.iter().filter(is_loaded)
+    }
+
     fn symbol_table(&self, kind: elf::SectionType) -> Option<SymbolTable> {
         let symbols = self.all.iter().find(|section| section.kind == kind && section.bytes > 0)?;
         let strings = self.all.get(usize::try_from(symbols.link).ok()?)?;

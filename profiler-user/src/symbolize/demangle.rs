@@ -18,6 +18,9 @@ const DEPTH_MAX: u32 = 192;
 /// than a thread of the runtime has. Only what is used is ever resident.
 const STACK_BYTES: usize = 32 << 20;
 
+/// Behind the name of a function, the name of the stub that jumps to it ([`super::plt`]).
+pub(super) const STUB_SUFFIX: &str = "@plt";
+
 /// Names for people, in the same order, for linkage names of which many may be C++.
 ///
 /// Works on a thread with a stack of its own, as deeply as strangers' names may nest. If there is no thread
@@ -38,12 +41,12 @@ pub(super) fn demangle_all(linkage_names: &[Arc<str>]) -> Vec<Arc<str>> {
 /// The name of a Rust (legacy and v0, hash dropped) or C++ function (with parameters, without return
 /// type); any other name, and one that is malformed or expands too far, unchanged.
 fn demangle(linkage_name: &str) -> Cow<'_, str> {
-    let readable = if linkage_name.len() > INPUT_BYTES_MAX {
-        None
-    } else {
-        rust(linkage_name).or_else(|| cpp(linkage_name))
+    let (bare, stub) = match linkage_name.strip_suffix(STUB_SUFFIX) {
+        Some(bare) => (bare, STUB_SUFFIX),
+        None => (linkage_name, ""),
     };
-    readable.map_or(Cow::Borrowed(linkage_name), Cow::Owned)
+    let readable = if linkage_name.len() > INPUT_BYTES_MAX { None } else { rust(bare).or_else(|| cpp(bare)) };
+    readable.map_or(Cow::Borrowed(linkage_name), |name| Cow::Owned(name + stub))
 }
 
 fn rust(name: &str) -> Option<String> {
@@ -92,6 +95,9 @@ mod tests {
             ("_ZNSt6vectorIiSaIiEE9push_backEOi", "std::vector<int, std::allocator<int> >::push_back(int&&)"),
             ("_Z3fooILi2EEvRKi", "foo<2>(int const&)"),
             ("_ZN3foo3barEv.cold", "foo::bar() [clone .cold]"),
+            ("_Z3fooILi2EEvRKi@plt", "foo<2>(int const&)@plt"),
+            ("_RNvCs1234_7mycrate3foo@plt", "mycrate::foo@plt"),
+            ("main@plt", "main@plt"),
             ("main", "main"),
             ("f", "f"),
             ("foo.constprop.0", "foo.constprop.0"),

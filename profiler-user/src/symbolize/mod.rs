@@ -11,6 +11,7 @@ mod lines;
 pub mod names;
 pub mod native;
 pub mod perf_map;
+mod plt;
 mod rank;
 mod symtab;
 pub mod vdso;

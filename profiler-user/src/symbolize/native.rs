@@ -34,7 +34,8 @@ use profiler_common::address::{ElfVaddr, FileOffset};
 use super::demangle::demangle_all;
 use super::dwarf::{CodeAt, DebugReader, SourceLine};
 use super::error::SymbolizeError;
-use super::symtab::{Symbol, find_symbols};
+use super::plt::{NamedStub, StubName, find_stubs, stub_name};
+use super::symtab::{Kinds, Symbol, find_symbols_of};
 use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::elf::ElfError;
 use crate::process::debug_files::{DebugFiles, OpenElf};
@@ -101,7 +102,9 @@ impl NativeNamer {
         let debug = if is_complete { None } else { self.debug_files.find(&elf, file.path, file.process) };
 
         let mut problems = Vec::new();
-        let mut symbols = symbols_at(&elf, debug.as_ref(), &sorted, &mut problems);
+        let tables = Tables { elf: &elf, debug: debug.as_ref() };
+        let mut symbols = tables.symbols(Kinds::Code, &sorted, &mut problems);
+        tables.fill_from_plt(&sorted, &mut symbols, &mut problems);
         let mut code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
         fill_from_go(&elf, &sorted, &symbols, &mut code, &mut problems);
         fill_entry(entry, &sorted, &mut symbols, &code);
@@ -142,34 +145,80 @@ impl NativeNamer {
     }
 }
 
-/// Asks one table after the other about what is still unnamed.
-fn symbols_at(
-    elf: &OpenElf,
-    debug: Option<&OpenElf>,
-    sorted: &[ElfVaddr],
-    problems: &mut Vec<SymbolizeError>,
-) -> Vec<Option<Symbol>> {
-    let tables = [
-        debug.and_then(|debug| Some((debug, debug.sections.symbols()?))),
-        elf.sections.symbols().map(|table| (elf, table)),
-        elf.sections.dynamic_symbols().map(|table| (elf, table)),
-    ];
-    let mut symbols: Vec<Option<Symbol>> = vec![None; sorted.len()];
-    for (elf, table) in tables.into_iter().flatten() {
-        let unnamed = || symbols.iter().zip(sorted).filter(|(symbol, _)| symbol.is_none());
-        let missing: Vec<ElfVaddr> = unnamed().map(|(_, at)| *at).collect();
-        if missing.is_empty() {
-            break;
-        }
-        match find_symbols(&elf.file, &elf.headers, table, &missing) {
-            Ok(found) => {
-                let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
-                open.zip(found).for_each(|(symbol, found)| *symbol = found);
+/// A file and its debug file, for their symbols.
+#[derive(Clone, Copy)]
+struct Tables<'a> {
+    elf: &'a OpenElf,
+    debug: Option<&'a OpenElf>,
+}
+
+impl Tables<'_> {
+    /// Asks one table after the other about what is still unnamed.
+    fn symbols(
+        self,
+        kinds: Kinds,
+        sorted: &[ElfVaddr],
+        problems: &mut Vec<SymbolizeError>,
+    ) -> Vec<Option<Symbol>> {
+        let tables = [
+            self.debug.and_then(|debug| Some((debug, debug.sections.symbols()?))),
+            self.elf.sections.symbols().map(|table| (self.elf, table)),
+            self.elf.sections.dynamic_symbols().map(|table| (self.elf, table)),
+        ];
+        let mut symbols: Vec<Option<Symbol>> = vec![None; sorted.len()];
+        for (elf, table) in tables.into_iter().flatten() {
+            let missing = unnamed(&symbols, sorted);
+            if missing.is_empty() {
+                break;
             }
-            Err(problem) => problems.push(problem.into()),
+            match find_symbols_of(kinds, &elf.file, &elf.headers, table, &missing) {
+                Ok(found) => {
+                    let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
+                    open.zip(found).for_each(|(symbol, found)| *symbol = found);
+                }
+                Err(problem) => problems.push(problem.into()),
+            }
         }
+        symbols
     }
-    symbols
+
+    /// Names stubs, which have no symbols.
+    fn fill_from_plt(
+        self,
+        sorted: &[ElfVaddr],
+        symbols: &mut [Option<Symbol>],
+        problems: &mut Vec<SymbolizeError>,
+    ) {
+        let missing = unnamed(symbols, sorted);
+        let stubs = find_stubs(&self.elf.file, &self.elf.headers, &self.elf.sections, &missing);
+        let stubs = match stubs {
+            Ok(stubs) => stubs,
+            Err(problem) => return problems.push(problem.into()),
+        };
+        let indirect = |stub: &NamedStub| match stub.name {
+            StubName::Indirect(resolver) => Some(resolver),
+            StubName::Known(_) => None,
+        };
+        let mut resolvers: Vec<ElfVaddr> = stubs.iter().flatten().filter_map(indirect).collect();
+        resolvers.sort_unstable();
+        resolvers.dedup();
+        let functions = self.symbols(Kinds::Indirect, &resolvers, problems);
+        let name = |stub: NamedStub| match stub.name {
+            StubName::Known(name) => Some(Symbol { name, start: stub.start }),
+            StubName::Indirect(resolver) => {
+                let function = functions.get(resolvers.binary_search(&resolver).ok()?)?.as_ref();
+                let function = function.filter(|function| function.start == resolver)?;
+                Some(Symbol { name: stub_name(&function.name), start: stub.start })
+            }
+        };
+        let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
+        open.zip(stubs).for_each(|(symbol, stub)| *symbol = stub.and_then(name));
+    }
+}
+
+fn unnamed(symbols: &[Option<Symbol>], sorted: &[ElfVaddr]) -> Vec<ElfVaddr> {
+    let unnamed = symbols.iter().zip(sorted).filter(|(symbol, _)| symbol.is_none());
+    unnamed.map(|(_, at)| *at).collect()
 }
 
 /// What symbols and debug information left open: names in programs that were stripped of both, as most Go programs
@@ -198,9 +247,9 @@ fn fill_from_go(
         if is_open(symbol, code)
             && let Some(place) = names.find(*at)
         {
-            let file = place.file.unwrap_or_default().to_owned();
+            let file = place.file.unwrap_or_default();
             *code = Some(CodeAt {
-                name: place.name.to_owned(),
+                name: place.name,
                 start: Some(place.start.0),
                 at: SourceLine { file, line: place.line.unwrap_or(0) },
                 begin_line: place.start_line.unwrap_or(0),

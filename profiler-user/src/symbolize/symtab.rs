@@ -48,8 +48,28 @@ struct Candidate {
     names: Vec<(u32, Binding)>,
 }
 
+/// Which symbols name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kinds {
+    /// All that may be code.
+    Code,
+    /// Indirect functions, which stand where the code is that picks one of their bodies.
+    Indirect,
+}
+
 /// For each address the innermost sized function around it, in the same order. `wanted` must be sorted.
 pub(super) fn find_symbols(
+    source: &(impl ReadAt + ?Sized),
+    headers: &ElfHeaders,
+    table: SymbolTable,
+    wanted: &[ElfVaddr],
+) -> Result<Vec<Option<Symbol>>, ElfError> {
+    find_symbols_of(Kinds::Code, source, headers, table, wanted)
+}
+
+/// The same by some symbols only.
+pub(super) fn find_symbols_of(
+    kinds: Kinds,
     source: &(impl ReadAt + ?Sized),
     headers: &ElfHeaders,
     table: SymbolTable,
@@ -60,9 +80,9 @@ pub(super) fn find_symbols(
         return Err(ElfError::TooLarge { what: "bytes of symbols", found: table.bytes, limit });
     }
     let candidates = if headers.is_64_bit() {
-        scan::<FileHeader64<Endianness>>(source, headers.endian(), table, wanted)
+        scan::<FileHeader64<Endianness>>(kinds, source, headers.endian(), table, wanted)
     } else {
-        scan::<FileHeader32<Endianness>>(source, headers.endian(), table, wanted)
+        scan::<FileHeader32<Endianness>>(kinds, source, headers.endian(), table, wanted)
     }?;
     let mut found: Vec<Option<Symbol>> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
@@ -80,6 +100,7 @@ pub(super) fn find_symbols(
 }
 
 fn scan<H: FileHeader<Endian = Endianness>>(
+    kinds: Kinds,
     source: &(impl ReadAt + ?Sized),
     endian: Endianness,
     table: SymbolTable,
@@ -95,7 +116,7 @@ fn scan<H: FileHeader<Endian = Endianness>>(
         let count = piece.len() / size_of::<H::Sym>();
         let (symbols, _) = pod::slice_from_bytes::<H::Sym>(&piece, count).unwrap_or((&[], &[]));
         for symbol in symbols {
-            let Some((start, bytes)) = extent(symbol, endian) else { continue };
+            let Some((start, bytes)) = extent(kinds, symbol, endian) else { continue };
             let first = wanted.partition_point(|at| at.0 < start);
             let inside =
                 wanted.iter().zip(&mut candidates).skip(first).take_while(|(at, _)| at.0 - start < bytes);
@@ -114,9 +135,13 @@ fn scan<H: FileHeader<Endian = Endianness>>(
 }
 
 /// Start and size of a symbol that may name code.
-fn extent<S: Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> Option<(u64, u64)> {
+fn extent<S: Sym<Endian = Endianness>>(kinds: Kinds, symbol: &S, endian: Endianness) -> Option<(u64, u64)> {
     // Sized symbols without a type are functions of assembly that lacks `.type`; objects never hold code.
-    let is_code = matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE);
+    let is_code = match symbol.st_type() {
+        elf::STT_GNU_IFUNC => true,
+        elf::STT_FUNC | elf::STT_NOTYPE => kinds == Kinds::Code,
+        _ => false,
+    };
     let section = symbol.st_shndx(endian);
     let is_defined = section != elf::SHN_UNDEF && section != elf::SHN_ABS;
     let bytes: u64 = symbol.st_size(endian).into();
@@ -159,6 +184,23 @@ fn best_name(
         }
     }
     Ok(best.map(|(name, _)| Symbol { name, start: ElfVaddr(candidate.start) }))
+}
+
+/// The name of a symbol by its number, in a 64-bit file.
+pub(super) fn dynamic_name(
+    source: &(impl ReadAt + ?Sized),
+    table: SymbolTable,
+    number: u32,
+) -> Result<Option<Arc<str>>, ElfError> {
+    let symbol_bytes = u64::try_from(size_of::<elf::Sym64<Endianness>>()).unwrap_or(u64::MAX);
+    let into = u64::from(number).saturating_mul(symbol_bytes);
+    if table.bytes.checked_sub(into).is_none_or(|rest| rest < symbol_bytes) {
+        return Ok(None);
+    }
+    // A symbol begins with the place of its name.
+    let bytes = read_exactly(source, "symbol table", table.at.saturating_add(into), 4)?;
+    let Some(name) = bytes.first_chunk().map(|name| u32::from_ne_bytes(*name)) else { return Ok(None) };
+    name_at(source, table, name)
 }
 
 /// The name at an offset of the strings; `None` if it is empty, too long, or not closed within them.

@@ -9,13 +9,14 @@
 //!
 //! Written by Go's linker into every program, also a stripped one, and read by its own runtime. The layouts are those
 //! of Go 1.16, 1.18 and 1.20, told apart by the header's first word; the first two fields of the header say the rest.
-//! Any bytes give an answer: each read is a checked slice, and pc tables are followed within a function only.
+//! Any bytes give an answer: each read is checked, and pc tables are followed within a function only.
 
 use std::ops::Range;
 
 use profiler_common::address::ElfVaddr;
 
 use super::error::UnwindError;
+use super::table_bytes::TableBytes;
 
 /// The two layouts of records, and where addresses are counted from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +59,14 @@ const COUNTS_AT: usize = 8;
 const WORD: usize = 8;
 /// Names of functions and files: generics have some KiB.
 pub(super) const NAME_BYTES_MAX: usize = 4096;
+/// Nearly all names are shorter, and take one read of that.
+const NAME_BYTES_USUAL: usize = 96;
 /// Ranges of a function that a look-up goes through. Large functions have some ten thousand.
 const RANGES_MAX: usize = 1 << 18;
 /// A value and a number of bytes take two varints of five bytes.
 const VARINT_BYTES_MAX: u32 = 5;
+/// Read of a pc table at a time; most take less.
+const PC_TABLE_READ_BYTES: usize = 32;
 
 /// `PCDATA_InlTreeIndex` of internal/abi/symtab.go: positions in the tree of inlined calls, -1 for none.
 const INLINE_TREE: u32 = 2;
@@ -84,30 +89,34 @@ pub(super) fn begins_table(bytes: &[u8]) -> bool {
     version_of(bytes).is_some() && matches!(bytes.get(4..8), Some([0, 0, 1 | 4, 8]))
 }
 
-impl<B: AsRef<[u8]>> GoTable<B> {
+impl<B: TableBytes> GoTable<B> {
     /// `text_start` is asked for where addresses are counted from it; it is given what the header says, which is 0
     /// where that is left to a relocation or, from Go 1.26 on, to another structure.
     pub(super) fn parse(bytes: B, text_start: impl FnOnce(u64) -> Option<u64>) -> Result<Self, UnwindError> {
         let bad = |why| UnwindError::GoTable { why };
-        let all = bytes.as_ref();
-        let version = version_of(all).ok_or(bad("of an unknown version"))?;
-        if !begins_table(all) {
+        let (mut first, length) = ([0; COUNTS_AT], bytes.length());
+        bytes.copy(0, &mut first);
+        let version = version_of(&first).ok_or(bad("of an unknown version"))?;
+        if !begins_table(&first) {
             return Err(bad("of another machine"));
         }
-        let quantum = all.get(6).copied().unwrap_or(1);
-        let word = |index: usize| word_at(all, COUNTS_AT + index * WORD).ok_or(bad("cut short"));
+        let [.., quantum, _] = first;
+        let word = |index: usize| {
+            let word = bytes.array(COUNTS_AT + index * WORD).map(u64::from_ne_bytes);
+            word.ok_or(bad("cut short"))
+        };
         // Functions, files, [start of text], then five offsets.
         let first_offset = if version == Version::Go16 { 2 } else { 3 };
         let offset = |index: usize| {
             let offset = word(first_offset + index)?;
-            let offset = usize::try_from(offset).ok().filter(|offset| *offset <= all.len());
+            let offset = usize::try_from(offset).ok().filter(|offset| *offset <= length);
             offset.ok_or(bad("has parts outside of it"))
         };
         let functions = usize::try_from(word(0)?).map_err(|_| bad("has too many functions"))?;
         let [names, file_indexes, files, pc_tables, function_table] =
             [offset(0)?, offset(1)?, offset(2)?, offset(3)?, offset(4)?];
         let entry_bytes = if version == Version::Go16 { 16 } else { 8 };
-        let room = all.len() - function_table;
+        let room = length - function_table;
         if functions >= room / entry_bytes {
             return Err(bad("has more functions than bytes for them"));
         }
@@ -130,8 +139,12 @@ impl<B: AsRef<[u8]>> GoTable<B> {
         })
     }
 
-    fn all(&self) -> &[u8] {
-        self.bytes.as_ref()
+    fn word_at(&self, at: usize) -> Option<u64> {
+        self.bytes.array(at).map(u64::from_ne_bytes)
+    }
+
+    fn half_at(&self, at: usize) -> Option<u32> {
+        self.bytes.array(at).map(u32::from_ne_bytes)
     }
 
     /// Functions in the order of the table.
@@ -147,18 +160,18 @@ impl<B: AsRef<[u8]>> GoTable<B> {
         let (start, record) = self.entry(number)?;
         let (end, _) = self.entry(number + 1)?;
         let record = self.function_table.checked_add(usize::try_from(record).ok()?)?;
-        (start < end && record < self.all().len()).then_some(GoFunction { start, end, record })
+        (start < end && record < self.bytes.length()).then_some(GoFunction { start, end, record })
     }
 
     /// Address and record of an entry. The last one is the end of the text, and has no record.
     fn entry(&self, number: usize) -> Option<(u64, u64)> {
         if self.version == Version::Go16 {
             let at = self.function_table + number * 16;
-            return Some((word_at(self.all(), at)?, word_at(self.all(), at + WORD).unwrap_or(0)));
+            return Some((self.word_at(at)?, self.word_at(at + WORD).unwrap_or(0)));
         }
         let at = self.function_table + number * 8;
-        let start = self.text_start.checked_add(u64::from(half_at(self.all(), at)?))?;
-        Some((start, half_at(self.all(), at + 4).map_or(0, u64::from)))
+        let start = self.text_start.checked_add(u64::from(self.half_at(at)?))?;
+        Some((start, self.half_at(at + 4).map_or(0, u64::from)))
     }
 
     /// The function around an address.
@@ -178,7 +191,7 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     /// A 4-byte field of a record, counted from the name on.
     fn field(&self, function: &GoFunction, index: usize) -> Option<u32> {
         let name_at = if self.version == Version::Go16 { 8 } else { 4 };
-        half_at(self.all(), function.record.checked_add(name_at + index * 4)?)
+        self.half_at(function.record.checked_add(name_at + index * 4)?)
     }
 
     fn offset(&self, part: usize, by: u32) -> Option<usize> {
@@ -186,15 +199,19 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     }
 
     /// The name as the linker knows it; `None` if it is not text.
-    pub(super) fn name(&self, function: &GoFunction) -> Option<&str> {
+    pub(super) fn name(&self, function: &GoFunction) -> Option<String> {
         self.text(self.offset(self.names, self.field(function, 0)?)?)
     }
 
-    fn text(&self, at: usize) -> Option<&str> {
-        let rest = self.all().get(at..)?;
-        let near = rest.get(..NAME_BYTES_MAX).unwrap_or(rest);
-        let end = near.iter().position(|byte| *byte == 0)?;
-        std::str::from_utf8(near.get(..end)?).ok()
+    fn text(&self, at: usize) -> Option<String> {
+        let mut near = [0; NAME_BYTES_USUAL];
+        let filled = self.bytes.copy(at, &mut near);
+        if let Some(found) = first_text(near.get(..filled)?) {
+            return found;
+        }
+        let mut near = vec![0; NAME_BYTES_MAX];
+        let filled = self.bytes.copy(at, &mut near);
+        first_text(near.get(..filled)?).flatten()
     }
 
     /// The line on which the function starts, where the version says so.
@@ -207,20 +224,24 @@ impl<B: AsRef<[u8]>> GoTable<B> {
         // Function id and flags follow the last field.
         let fields = if self.version == Version::Go20 { 9 } else { 8 };
         let name_at = if self.version == Version::Go16 { 8 } else { 4 };
-        self.all().get(function.record.saturating_add(name_at + fields * 4 + 1)).copied().unwrap_or(0)
+        let at = function.record.saturating_add(name_at + fields * 4 + 1);
+        self.bytes.array(at).map_or(0, |[flags]| flags)
     }
 
     /// Sizes of the frame without the return address, by ranges of code.
-    pub(super) fn frame_sizes(&self, function: &GoFunction) -> PcTable<'_> {
+    pub(super) fn frame_sizes(&self, function: &GoFunction) -> PcTable<'_, B> {
         self.pc_table(function, 3)
     }
 
-    fn pc_table(&self, function: &GoFunction, field: usize) -> PcTable<'_> {
+    fn pc_table(&self, function: &GoFunction, field: usize) -> PcTable<'_, B> {
         let at = self.field(function, field).filter(|at| *at != 0);
         let at = at.and_then(|at| self.offset(self.pc_tables, at));
-        let rest = at.and_then(|at| self.all().get(at..)).unwrap_or_default();
         PcTable {
-            rest,
+            bytes: &self.bytes,
+            at: at.unwrap_or(usize::MAX),
+            near: [0; PC_TABLE_READ_BYTES],
+            near_from: 0,
+            near_end: 0,
             pc: function.start,
             end: function.end,
             value: -1,
@@ -249,11 +270,11 @@ impl<B: AsRef<[u8]>> GoTable<B> {
     }
 
     /// The source file of an address within the function.
-    pub(super) fn file(&self, function: &GoFunction, at: ElfVaddr) -> Option<&str> {
+    pub(super) fn file(&self, function: &GoFunction, at: ElfVaddr) -> Option<String> {
         let number = u32::try_from(self.value_at(function, 4, at)?).ok()?;
         let index = self.field(function, 7)?.checked_add(number)?;
         let at = self.offset(self.file_indexes, index.checked_mul(4)?)?;
-        let offset = half_at(self.all(), at).filter(|offset| *offset != u32::MAX)?;
+        let offset = self.half_at(at).filter(|offset| *offset != u32::MAX)?;
         self.text(self.offset(self.files, offset)?)
     }
 }
@@ -266,10 +287,21 @@ pub(super) mod flags {
     pub(in crate::unwind) const WRITES_STACK_POINTER: u8 = 2;
 }
 
+/// What stands before the first zero, `None` without one; within, `None` if that is no text.
+fn first_text(bytes: &[u8]) -> Option<Option<String>> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    Some(bytes.get(..end).and_then(|text| std::str::from_utf8(text).ok()).map(str::to_owned))
+}
+
 /// Ranges of code with a value each.
-#[derive(Clone, Debug)]
-pub(super) struct PcTable<'a> {
-    rest: &'a [u8],
+pub(super) struct PcTable<'a, B> {
+    bytes: &'a B,
+    /// Behind the bytes that are near.
+    at: usize,
+    near: [u8; PC_TABLE_READ_BYTES],
+    /// Of those, which are still to be read.
+    near_from: usize,
+    near_end: usize,
     pc: u64,
     end: u64,
     value: i32,
@@ -277,12 +309,22 @@ pub(super) struct PcTable<'a> {
     is_first: bool,
 }
 
-impl PcTable<'_> {
+impl<B: TableBytes> PcTable<'_, B> {
+    fn byte(&mut self) -> Option<u8> {
+        if self.near_from == self.near_end {
+            self.near_end = self.bytes.copy(self.at, &mut self.near);
+            self.near_from = 0;
+            self.at = self.at.saturating_add(self.near_end);
+        }
+        let byte = self.near.get(..self.near_end)?.get(self.near_from).copied()?;
+        self.near_from += 1;
+        Some(byte)
+    }
+
     fn varint(&mut self) -> Option<u32> {
         let mut value = 0;
         for position in 0..VARINT_BYTES_MAX {
-            let (&byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
+            let byte = self.byte()?;
             value |= u32::from(byte & 0x7f) << (7 * position);
             if byte & 0x80 == 0 {
                 return Some(value);
@@ -292,7 +334,7 @@ impl PcTable<'_> {
     }
 }
 
-impl Iterator for PcTable<'_> {
+impl<B: TableBytes> Iterator for PcTable<'_, B> {
     type Item = (Range<u64>, i32);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -312,12 +354,4 @@ impl Iterator for PcTable<'_> {
         self.pc = from.saturating_add(bytes).min(self.end);
         Some((from..self.pc, self.value))
     }
-}
-
-fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))
-}
-
-fn half_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|half| u32::from_ne_bytes(*half))
 }

@@ -10,21 +10,26 @@
 //! Functions that write the stack pointer (`systemstack`, `asmcgocall`) keep the goroutine's frame in the frame pointer
 //! while they run on the thread's stack: from where they have a frame on, their rows go by it, and may lead to another
 //! stack. Those that have no frame (`morestack`, on arm64 `mcall`) left their goroutine for good: Go's own profiles end
-//! there too. On x86_64 `mcall` has a frame: it clears the frame pointer, and has left the goroutine with the argument
-//! that it then pushes. `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//! there too. On x86_64 `mcall` pushes its argument once it has left the goroutine, which is where its frame is largest.
+//! `cgocallback` copies its frame to the stack that it goes to, so that its sizes hold.
+//!
+//! Up to Go 1.20 `systemstack` and `asmcgocall` had no frame on x86_64, and left the frame pointer of their caller as it
+//! was. By it their caller's caller is found; the caller itself is not shown.
 
 use profiler_common::unwind_rule::{Base, ReturnAddress, Rule, Saved, Unsupported};
 
 use super::builder::Builder;
 use super::error::UnwindError;
 use super::go_pclntab::{GoFunction, GoTable, NAME_BYTES_MAX, flags};
+use super::table_bytes::TableBytes;
 use crate::elf::Machine;
 
-/// What `mcall` pushes on the stack of its goroutine: the frame pointer.
-const MCALL_FRAME_BYTES: i32 = 8;
+/// A frame that the frame pointer points to, on whatever stack that is.
+const X86_64_OTHER_STACK: Rule =
+    Rule::register(Base::FramePointer, 16).with_fp(Saved::AtCfa(-2)).switching_stack();
 
 /// Adds all functions of the table to the builder.
-pub(super) fn read<B: AsRef<[u8]>>(
+pub(super) fn read<B: TableBytes>(
     table: &GoTable<B>,
     machine: Machine,
     builder: &mut Builder,
@@ -35,16 +40,15 @@ pub(super) fn read<B: AsRef<[u8]>>(
     let mut work: u64 = 0;
     for function in (0..table.len()).filter_map(|number| table.function(number)) {
         // Many functions can share one long name, or one that has no end.
-        let name_bytes = table.name(&function).map_or(NAME_BYTES_MAX, str::len);
+        let name = table.name(&function);
+        let name_bytes = name.as_ref().map_or(NAME_BYTES_MAX, String::len);
+        let name = name.as_deref().unwrap_or_default();
+        let name = name.strip_suffix(".abi0").unwrap_or(name);
         work = work.saturating_add(u64::try_from(name_bytes).unwrap_or(u64::MAX));
         // The kernel makes a handler return to the very start of its restorer, which is looked up one byte earlier.
-        let start = if is_restorer(name(table, &function)) {
-            function.start.saturating_sub(1)
-        } else {
-            function.start
-        };
+        let start = if is_restorer(name) { function.start.saturating_sub(1) } else { function.start };
         if builder.begin(start, function.end) {
-            work = work.saturating_add(add(table, &function, machine, builder)?);
+            work = work.saturating_add(add(table, &function, name, machine, builder)?);
         }
         if work > limit {
             return Err(too_large(work));
@@ -54,23 +58,18 @@ pub(super) fn read<B: AsRef<[u8]>>(
     Ok(())
 }
 
-fn name<'a, B: AsRef<[u8]>>(table: &'a GoTable<B>, function: &GoFunction) -> &'a str {
-    let name = table.name(function).unwrap_or_default();
-    name.strip_suffix(".abi0").unwrap_or(name)
-}
-
 fn is_restorer(name: &str) -> bool {
     matches!(name, "runtime.sigreturn__sigaction" | "runtime.sigreturn")
 }
 
 /// Gives the number of ranges gone through.
-fn add<B: AsRef<[u8]>>(
+fn add<B: TableBytes>(
     table: &GoTable<B>,
     function: &GoFunction,
+    name: &str,
     machine: Machine,
     builder: &mut Builder,
 ) -> Result<u64, UnwindError> {
-    let name = name(table, function);
     let all_flags = table.flags(function);
     if is_restorer(name) {
         builder.row(function.start.saturating_sub(1), Rule::SIGNAL)?;
@@ -83,16 +82,20 @@ fn add<B: AsRef<[u8]>>(
     }
     let writes_sp = all_flags & flags::WRITES_STACK_POINTER != 0 && name != "runtime.cgocallback";
     if writes_sp && table.frame_sizes(function).all(|(_, size)| size == 0) {
-        builder.row(function.start, Rule::END)?;
+        let comes_back = matches!(name, "runtime.systemstack" | "runtime.asmcgocall");
+        let is_skipping = machine == Machine::X86_64 && comes_back;
+        builder.row(function.start, if is_skipping { X86_64_OTHER_STACK } else { Rule::END })?;
         return Ok(1);
     }
+    let is_mcall = name == "runtime.mcall" && machine == Machine::X86_64;
+    let left_at = is_mcall.then(|| table.frame_sizes(function).map(|(_, size)| size).max()).flatten();
     let mut ranges = 0;
     let mut end = function.start;
     for (range, size) in table.frame_sizes(function) {
         ranges += 1;
         end = range.end;
         let rule = match machine {
-            Machine::X86_64 if name == "runtime.mcall" && size > MCALL_FRAME_BYTES => Ok(Rule::END),
+            _ if left_at == Some(size) => Ok(Rule::END),
             Machine::X86_64 => x86_64(size, writes_sp),
             Machine::Arm64 => arm64(size, writes_sp),
         };
@@ -114,12 +117,11 @@ fn x86_64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {
     if size == 0 {
         return Ok(Rule::register(Base::StackPointer, 8));
     }
-    let saved = Saved::AtCfa(-2);
     if writes_sp {
-        return Ok(Rule::register(Base::FramePointer, 16).with_fp(saved).switching_stack());
+        return Ok(X86_64_OTHER_STACK);
     }
     let offset = size.checked_add(8).filter(|offset| *offset > 8).ok_or(Unsupported::Range)?;
-    Ok(Rule::register(Base::StackPointer, offset).with_fp(saved))
+    Ok(Rule::register(Base::StackPointer, offset).with_fp(Saved::AtCfa(-2)))
 }
 
 fn arm64(size: i32, writes_sp: bool) -> Result<Rule, Unsupported> {

@@ -31,7 +31,8 @@ mod ranges;
 mod section_bytes;
 pub mod snapshots;
 pub mod store;
-pub mod tables;
+pub mod table_bytes;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text_pages;

@@ -139,6 +139,54 @@ fn a_stripped_library_is_named_by_its_dynamic_symbols() {
 }
 
 #[test]
+fn stubs_of_calls_into_other_libraries_are_named_by_what_they_jump_to() {
+    let library = Fixture::compile_cpp("namespace app { void work(int) {} }", &["-shared", "-fPIC"]);
+    let source = "namespace app { void work(int); } int main() { app::work(1); }";
+    let library = library.path().to_string_lossy().into_owned();
+    let fixture =
+        Fixture::compile_cpp(source, &[&["-fuse-ld=bfd", "-Wl,-z,lazy", &library], &FAR[..]].concat());
+    let code = fixture.tool("objdump", &["-d", "-j", ".plt"]);
+    let stub = code.lines().find(|line| line.ends_with("<_ZN3app4workEi@plt>:")).unwrap();
+    let stub = u64::from_str_radix(stub.split_whitespace().next().unwrap(), 16).unwrap();
+    fixture.run("strip", &["program"]);
+    let stub = fixture.offset_of(ElfVaddr(stub));
+    check(
+        &fixture,
+        &[stub, FileOffset(stub.0 + 11)],
+        expect![[r#"
+            app::work(int)@plt (_ZN3app4workEi@plt)
+            app::work(int)@plt (_ZN3app4workEi@plt)
+        "#]],
+    );
+}
+
+#[test]
+fn stubs_of_indirect_functions_are_named_where_symbols_are() {
+    let source = "static int two(void) { return 2; } static int (*pick(void))(void) { return two; } \
+                  int chosen(void) __attribute__((ifunc(\"pick\"))); int main(void) { return chosen(); }";
+    let fixture = Fixture::compile(source, &["-static", "-O1"]);
+    let main = fixture.tool("objdump", &["-d", "--no-show-raw-insn", "--disassemble=main"]);
+    let call = main.lines().find_map(|line| line.split_once("call ")).unwrap().1;
+    let stub = u64::from_str_radix(call.split_whitespace().next().unwrap(), 16).unwrap();
+    let stub = fixture.offset_of(ElfVaddr(stub));
+    check(
+        &fixture,
+        &[stub],
+        expect![[r#"
+            chosen@plt
+        "#]],
+    );
+    fixture.run("strip", &["program"]);
+    check(
+        &fixture,
+        &[stub],
+        expect![[r#"
+            -
+        "#]],
+    );
+}
+
+#[test]
 fn a_stripped_program_begins_in_start() {
     let fixture = Fixture::compile("int main(void) { return 0; }", &[]);
     let entry = fixture.offset_of(fixture.vaddr_of("_start"));
@@ -232,7 +280,7 @@ fn libc_is_named_through_its_debug_package() {
     let table = debug.sections.symbols().unwrap();
     let code = elf.headers.segments().iter().find(|segment| segment.executable).unwrap();
     let every: Vec<_> = (0..code.file_bytes).step_by(16).map(|at| ElfVaddr(code.vaddr.0 + at)).collect();
-    let found = find_symbols(&debug.file, &debug.headers, table, &every).unwrap();
+    let found = find_symbols_of(Kinds::Code, &debug.file, &debug.headers, table, &every).unwrap();
     let symbol = found.iter().flatten().find(|symbol| &*symbol.name == "_int_malloc").unwrap();
     let at = FileOffset(symbol.start.0 - code.vaddr.0 + code.file_offset.0);
     let names = names(&file, libc, &[at]).unwrap();
