@@ -231,7 +231,7 @@ pub struct WalkedProcess {
     pub reserved: u32,
 }
 
-/// An executable mapping of a process whose file has rows.
+/// An executable mapping of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct WalkedMapping {
@@ -247,7 +247,7 @@ pub struct WalkedMapping {
     pub page_bias: u32,
     /// Handle of the file, the value of native frames.
     pub file: u32,
-    /// [`HAS_ROWS`] or 0.
+    /// [`HAS_ROWS`], [`IS_MEMORY`].
     pub flags: u32,
     /// Zero.
     pub reserved: u32,

@@ -61,7 +61,8 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     }
     let len = size_of::<SnapshotEvent>() as u64 + len;
     // A process that lives on is worth being published: the sooner, the fewer are sent.
-    let is_first_of_many = sent == 2 || (sent == 1 && has_lived(sample));
+    let is_unknown = walk.slots == 0;
+    let is_first_of_many = is_unknown && (sent == 2 || (sent == 1 && has_lived(sample)));
     let wake = waiting >= config.wakeup_bytes as u64 || is_first_of_many;
     // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
     let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };

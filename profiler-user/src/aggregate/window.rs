@@ -77,6 +77,10 @@ const TIMELINE_MAX: usize = 16 << 20;
 /// Most places and parts of stacks in a window: some 300 MB at worst, far beyond any host's real stacks.
 const PLACES_MAX: usize = 1 << 21;
 const PARTS_MAX: usize = 1 << 21;
+/// Places of all parts together: 160 MB.
+const PART_PLACES_MAX: usize = 40 << 20;
+/// Threads and stacks that are counted apart: no new stacks are located beyond.
+const TALLIES_MAX: usize = 1 << 22;
 /// Most stacks whose location is remembered; beyond, all are located anew, which is only slower.
 const LOCATED_MAX: usize = 1 << 17;
 
@@ -85,6 +89,8 @@ const LOCATED_MAX: usize = 1 << 17;
 pub struct Window {
     places: Interned<Place>,
     parts: Interned<Arc<[PlaceId]>>,
+    /// Places of all of them.
+    part_places: usize,
     located: HashMap<(StackHash, u64), PartId>,
     tallies: HashMap<(ThreadId, StackKey), Tally>,
     timeline: Option<Vec<TimelineEntry>>,
@@ -98,6 +104,7 @@ impl Window {
         Self {
             places: Interned::default(),
             parts: Interned::default(),
+            part_places: 0,
             located: HashMap::new(),
             tallies: HashMap::new(),
             timeline: keep_timeline.then(Vec::new),
@@ -167,7 +174,7 @@ impl Window {
             PlaceId(self.places.id(&place))
         };
         let places: Arc<[PlaceId]> = walked.frames.iter().map(place).collect();
-        PartId(self.parts.id(&places))
+        self.part_id(&places)
     }
 
     fn count(&mut self, sample: &RawSample, owner: SampleOwner, stack: StackKey) {
@@ -189,7 +196,19 @@ impl Window {
     }
 
     fn is_full(&self) -> bool {
-        self.places.values.len() >= PLACES_MAX || self.parts.values.len() >= PARTS_MAX
+        self.places.values.len() >= PLACES_MAX
+            || self.parts.values.len() >= PARTS_MAX
+            || self.part_places >= PART_PLACES_MAX
+            || self.tallies.len() >= TALLIES_MAX
+    }
+
+    fn part_id(&mut self, places: &Arc<[PlaceId]>) -> PartId {
+        let before = self.parts.values.len();
+        let id = PartId(self.parts.id(places));
+        if self.parts.values.len() > before {
+            self.part_places += places.len();
+        }
+        id
     }
 
     fn full(&mut self) -> PartId {
@@ -221,7 +240,7 @@ impl Window {
             .take(real)
             .map(|&frame| PlaceId(self.places.id(&processes.locate(sample.tgid, owner.process, frame))))
             .collect();
-        let part = PartId(self.parts.id(&places));
+        let part = self.part_id(&places);
         if self.located.len() >= LOCATED_MAX {
             self.located.clear();
         }

@@ -24,7 +24,7 @@ pub enum Backing {
 }
 
 /// A file as a mapping tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedFile {
     /// Path as the process sees it.
     pub path: OsString,
@@ -128,6 +128,17 @@ impl Mappings {
     /// All of them, by ascending address.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.0.iter()
+    }
+
+    /// Whether the same ranges show the same positions, whatever is known of what lies behind them.
+    pub fn are_laid_out_like(&self, other: &Self) -> bool {
+        let place = |mapping: &Mapping| (mapping.start, mapping.end, mapping.start_in_file);
+        self.0.iter().map(place).eq(other.0.iter().map(place))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether nothing executable is known.

@@ -53,6 +53,11 @@ pub fn scan(proc: &ProcFs, tgid: Tgid) -> Option<ScannedProcess> {
     Some(ScannedProcess { start_time, executable_name, threads, mappings })
 }
 
+/// Whether there is a process of this id.
+pub(super) fn is_there(proc: &ProcFs, tgid: Tgid) -> bool {
+    start_time(proc, tgid).is_some()
+}
+
 /// Empty where there is no memory, and where it may not be read. `None` if the process is gone.
 fn maps(proc: &ProcFs, tgid: Tgid, entry: &str) -> Option<Vec<u8>> {
     let mut maps = Vec::new();

@@ -79,6 +79,8 @@ pub struct SampleOwner {
     pub code_replaced: Option<MonotonicNanos>,
     /// When the program began, if that was while we watched.
     pub started: Option<MonotonicNanos>,
+    /// Whose memory it was forked with, while it still runs the same program.
+    pub parent: Option<Tgid>,
 }
 
 /// Processes by id, and the sampled ones for good.
@@ -94,6 +96,8 @@ pub struct ProcessTable {
     roots_left: usize,
     /// Processes that are older than our events and were not read yet.
     unread: Vec<Tgid>,
+    /// Processes that may have ended unseen, and when.
+    unverified: Vec<(MonotonicNanos, Tgid)>,
     /// Who stands for all processes that came when the tables were full.
     many: Option<(ProcessId, ThreadId)>,
     /// In order of time.
@@ -115,6 +119,7 @@ impl ProcessTable {
         Self {
             unread: scan::running(&proc),
             proc,
+            unverified: Vec::new(),
             live: HashMap::new(),
             files: FileTable::new(descriptors_max - roots_max),
             sampled_processes: Vec::new(),
@@ -182,7 +187,7 @@ impl ProcessTable {
                 }
             }
             ProcessChange::ThreadExit { tgid, tid } => self.thread_exit(tgid, tid, at),
-            ProcessChange::Lost(records) => self.events_lost(records),
+            ProcessChange::Lost(records) => self.events_lost(records, at),
         }
     }
 
@@ -240,11 +245,12 @@ impl ProcessTable {
     }
 
     /// The table may now be wrong about any process: each is read again when its next sample comes.
-    fn events_lost(&mut self, records: u64) {
+    fn events_lost(&mut self, records: u64, at: MonotonicNanos) {
         self.counts.add(Outcome::ProcessEventsLost, records);
         for live in self.live.values_mut() {
             live.is_known = false;
         }
+        self.unverified = self.live.keys().map(|&tgid| (at, tgid)).collect();
     }
 
     fn end_sampled(&mut self, tgid: Tgid, at: MonotonicNanos) {
@@ -290,6 +296,7 @@ impl ProcessTable {
             mappings_generation: live.mappings_generation,
             code_replaced: live.code_replaced,
             started: live.started,
+            parent: live.parent.filter(|_| !live.has_executed),
         }
     }
 
@@ -311,7 +318,7 @@ impl ProcessTable {
             self.sampled_threads.push(SampledThread { process, tid: sample.tid, name });
             (process, ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX)))
         });
-        SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None }
+        SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None, parent: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stages of one capture, wired and driven by one thread.
 //!
-//! Every 100 ms, or when the ring fills to its mark: samples are drained, then process events, then both
+//! Every 100 ms, when the ring fills to its mark, and sooner after a process has begun to send snapshots: samples are drained, then process events, then both
 //! are handed on by time up to the horizon. What is read meanwhile is `/proc` and the headers of mapped files,
 //! at first sight; a file system that does not answer makes the ring fill up, which is counted.
 
@@ -30,6 +30,7 @@ use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos};
+use crate::process::FileId;
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::{Sampler, TickSource};
@@ -40,6 +41,8 @@ use crate::unwind::walker::Walker;
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
 const ROUND: Duration = Duration::from_millis(100);
+/// Between two rounds, whoever asks for one: snapshots do, each time that a process begins to send some.
+const BETWEEN_ROUNDS_MIN: Duration = Duration::from_millis(5);
 /// A sample is in the ring at most this long after the time it carries.
 const IN_FLIGHT_NANOS: u64 = 1_000_000;
 /// Processes that a round reads about ahead of their first sample: 50 are some 4 ms.
@@ -65,6 +68,7 @@ pub(super) struct Session {
     warnings: Vec<String>,
     event: SampledEvent,
     started: MonotonicNanos,
+    last_round: MonotonicNanos,
 }
 
 /// What a capture leaves to be named and written.
@@ -75,6 +79,8 @@ pub(super) struct Recording {
     pub event: SampledEvent,
     pub started: MonotonicNanos,
     pub duration: Duration,
+    /// Files whose unwind information cannot be used, and why.
+    pub unusable: Vec<(FileId, String)>,
 }
 
 impl Session {
@@ -130,6 +136,7 @@ impl Session {
                 TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
             },
             started: MonotonicNanos(0),
+            last_round: MonotonicNanos(0),
         })
     }
 
@@ -166,6 +173,9 @@ impl Session {
                 filled = self.ring.readable() => {
                     filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
                     rounds.hurry().map_err(|source| RecordError::System { what: "set a timer", source })?;
+                    if self.clock.since(self.last_round) < BETWEEN_ROUNDS_MIN {
+                        continue; // the hurried beat comes soon; the ring has room until then
+                    }
                     None
                 }
                 ended = signals.next() => Some(ended),
@@ -175,7 +185,8 @@ impl Session {
             if let Some(ended) = ended {
                 return Ok(ended);
             }
-            let horizon = MonotonicNanos(self.clock.monotonic().0.saturating_sub(IN_FLIGHT_NANOS));
+            self.last_round = self.clock.monotonic();
+            let horizon = MonotonicNanos(self.last_round.0.saturating_sub(IN_FLIGHT_NANOS));
             self.round(horizon);
             self.processes.read_older(READ_AHEAD);
             if live.is_due(self.clock.since(self.started)) {
@@ -207,6 +218,7 @@ impl Session {
             event: self.event,
             started: self.started,
             duration,
+            unusable: self.walker.iter().flat_map(Walker::unusable).collect(),
         }
     }
 

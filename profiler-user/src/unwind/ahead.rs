@@ -50,7 +50,14 @@ impl Ahead {
             && let Some((key, position)) = self.files.front_mut()
             && publisher.has_room_to_spare()
         {
-            let RowsAt::Ready(rows) = store.rows(*key, files) else { break };
+            let rows = match store.rows(*key, files) {
+                RowsAt::Ready(rows) => rows,
+                RowsAt::Pending => break,
+                RowsAt::Never(_) => {
+                    self.files.pop_front();
+                    continue;
+                }
+            };
             let Some(page) = rows.pages().get(*position) else {
                 self.files.pop_front();
                 continue;

@@ -18,7 +18,7 @@ use crate::elf::{BuildId, ElfHeaders};
 
 /// To be changed with the layout of rows, rules, pages or of this file, and when the same program version makes other
 /// rows than before.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"\x89FKROWS\n";
 /// Magic, version, checksum, four lengths.
 const HEAD_BYTES: usize = 32;

@@ -3,7 +3,7 @@
 //! Publishing a process writes its mappings and reserves a slot for each page of their text. It makes no rows: a page
 //! is loaded when a walk has come by.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use profiler_common::abi::{
@@ -65,6 +65,8 @@ pub struct Publisher {
     by_generation: HashMap<u64, u32>,
     /// First slots of their mappings.
     processes: HashMap<Tgid, u32>,
+    /// Those that have an entry and no mappings.
+    held: HashSet<Tgid>,
     vdso: Option<ElfHeaders>,
 }
 
@@ -78,6 +80,7 @@ impl Publisher {
             mappings: HashMap::new(),
             by_generation: HashMap::new(),
             processes: HashMap::new(),
+            held: HashSet::new(),
             vdso,
         }
     }
@@ -151,6 +154,7 @@ impl Publisher {
             self.let_go(first, now);
             return Err(error);
         }
+        self.held.remove(&tgid);
         if let Some(before) = self.processes.insert(tgid, first) {
             self.let_go(before, now);
         }
@@ -214,10 +218,29 @@ impl Publisher {
 
     /// Forgets a process that has ended.
     pub(super) fn forget(&mut self, tgid: Tgid, now: MonotonicNanos) {
+        if self.held.remove(&tgid) {
+            self.tables.remove_process(tgid);
+        }
         if let Some(first) = self.processes.remove(&tgid) {
             self.tables.remove_process(tgid);
             self.let_go(first, now);
         }
+    }
+
+    /// Takes a process's mappings away and keeps its entry: it is walked by nothing, not even by its parent's mappings,
+    /// so all its samples are snapshots.
+    pub(super) fn hold(
+        &mut self,
+        tgid: Tgid,
+        process: WalkedProcess,
+        now: MonotonicNanos,
+    ) -> Result<(), TableError> {
+        self.tables.set_process(tgid, process)?;
+        self.held.insert(tgid);
+        if let Some(first) = self.processes.remove(&tgid) {
+            self.let_go(first, now);
+        }
+        Ok(())
     }
 
     /// Whether a published process has this page, and it is not loaded.

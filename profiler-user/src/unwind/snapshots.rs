@@ -28,6 +28,10 @@ use crate::process::table::SampleOwner;
 
 /// Bytes of stacks that wait at most: 512 of the largest.
 const WAITING_BYTES_MAX: usize = 512 * SNAPSHOT_BYTES_MAX;
+/// Files that one stack waits for, at most.
+const WAITS_MAX: u8 = 64;
+/// What a mapping takes that a waiting stack holds on to.
+const MAPPING_BYTES: usize = 8;
 /// What a waiting sample takes beside its stack: registers, sample, list.
 const OTHER_BYTES: usize = 512;
 
@@ -40,6 +44,8 @@ pub struct Unwalked {
     pub owner: SampleOwner,
     /// What was mapped at its time, every file opened.
     pub mappings: Arc<Mappings>,
+    /// How often it has waited. Rows that were read may be let go again before the last of its files is read.
+    pub waits: u8,
 }
 
 /// A page of a file's text, by its number.
@@ -67,11 +73,12 @@ pub struct Snapshots {
 impl Snapshots {
     /// Walks a sample's stack. `None` if it has to wait: [`Self::retry`] gives it.
     pub fn take(&mut self, unwalked: Unwalked, store: &mut RowStore, files: &FileTable) -> Option<Walked> {
-        let (waits, unwalked) = match walk(unwalked, store, files) {
+        let (waits, mut unwalked) = match walk(unwalked, store, files) {
             Ok(walked) => return Some(walked),
             Err(waits) => *waits,
         };
-        if self.waiting_bytes > WAITING_BYTES_MAX {
+        unwalked.waits = unwalked.waits.saturating_add(1);
+        if self.waiting_bytes > WAITING_BYTES_MAX || unwalked.waits > WAITS_MAX {
             self.counts.add(Outcome::SnapshotsWaiting, 1);
             return Some(Walked { unwalked, unwound: waits.so_far, pages: Vec::new() });
         }
@@ -116,7 +123,8 @@ impl Snapshots {
 
 fn bytes_of(unwalked: &Unwalked) -> usize {
     let stack = unwalked.sample.snapshot.as_ref().map_or(0, |snapshot| snapshot.stack.len());
-    stack + OTHER_BYTES
+    // Most stacks of a process share one list of mappings.
+    stack + OTHER_BYTES + unwalked.mappings.len() * MAPPING_BYTES
 }
 
 fn walk(
@@ -192,7 +200,10 @@ impl Code for ProcessCode<'_> {
                 self.wanted(key, vaddr);
                 RuleAt::Waits(key)
             }
-            RowsAt::Never(_) => RuleAt::Rule(Rule::GAP),
+            RowsAt::Never(_) => {
+                self.wanted(key, vaddr); // the kernel half is to know it too, or it asks for ever
+                RuleAt::Rule(Rule::GAP)
+            }
         }
     }
 

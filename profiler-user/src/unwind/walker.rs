@@ -16,6 +16,7 @@ use super::text_pages::Wish;
 use crate::collect::loss::Counts;
 use crate::collect::{RawSample, Tgid};
 use crate::host::MonotonicNanos;
+use crate::process::FileId;
 use crate::process::table::{ProcessTable, SampleOwner};
 
 /// Samples after which a process is worth a place in the tables.
@@ -32,8 +33,8 @@ const AGAIN_NANOS_A_MAPPING: u64 = 1_000_000;
 /// walk by what lay there before, until it is told. Its samples come as snapshots instead, which are always right.
 const QUIET_NANOS: u64 = 10_000_000_000;
 /// A round that began now has written its tables by then.
-const ROUND_NANOS_MAX: u64 = 10_000_000;
-/// When a process that found no room is tried again.
+const ROUND_NANOS_MAX: u64 = 100_000_000;
+/// When a process that found no room is tried again, if room comes by itself; else ten times later.
 const RETRY_NANOS: u64 = 1_000_000_000;
 /// Pages that are remembered as wanted.
 const WISHES_MAX: usize = 4096;
@@ -55,6 +56,14 @@ struct Seen {
     is_counted: bool,
     /// The entry in the kernel's tables, and the one before.
     entries: [Option<Entry>; 2],
+    /// There is an entry without mappings, so that its samples come as snapshots.
+    is_held: bool,
+}
+
+impl Seen {
+    fn process(&self) -> WalkedProcess {
+        WalkedProcess { start_time: self.start_time, exec_id: self.exec_id, ..WalkedProcess::default() }
+    }
 }
 
 /// What the kernel half has walked a process by, from a time on.
@@ -100,6 +109,14 @@ impl Walker {
         &mut self.store
     }
 
+    /// Files whose unwind information cannot be used, and why; the vdso has none.
+    pub fn unusable(&self) -> impl Iterator<Item = (FileId, String)> + '_ {
+        self.store.unusable().filter_map(|(key, why)| match key {
+            RowKey::File(id) => Some((id, why.to_string())),
+            RowKey::Vdso => None,
+        })
+    }
+
     /// What found no room, what was unloaded, and what cannot be used.
     pub fn counts(&self) -> Counts {
         let mut counts = self.counts.clone();
@@ -120,6 +137,7 @@ impl Walker {
             is_due: false,
             is_counted: false,
             entries: [None; 2],
+            is_held: false,
         };
         let seen = self.seen.entry(sample.tgid).or_insert(fresh);
         if (seen.start_time, seen.exec_id) != (fresh.start_time, fresh.exec_id) {
@@ -149,13 +167,22 @@ impl Walker {
     /// Whether the kernel half walked a sample by mappings that were no longer true. Its process is then taken out of the
     /// tables until it has left its code alone for a while.
     pub fn is_misled(&mut self, sample: &RawSample, owner: SampleOwner, now: MonotonicNanos) -> bool {
-        let Some(replaced) = owner.code_replaced else { return false };
+        let published = |tgid| self.seen.get(&tgid).and_then(|seen: &Seen| seen.published);
+        let of_parent = owner.parent.and_then(published);
         let Some(seen) = self.seen.get_mut(&sample.tgid) else { return false };
         let mut entries = seen.entries.iter().flatten();
-        let used = entries.clone().find(|entry| entry.since <= sample.at).or(entries.next_back());
-        let is_misled = used.is_some_and(|entry| entry.as_of < replaced);
-        if is_misled && seen.published.take().is_some() {
-            self.publisher.forget(sample.tgid, now);
+        let is_misled = match entries.clone().find(|entry| entry.since <= sample.at).or(entries.next_back()) {
+            Some(used) => owner.code_replaced.is_some_and(|replaced| used.as_of < replaced),
+            // It was walked by its parent's mappings, if these were its own too.
+            None => of_parent.is_some_and(|generation| generation != owner.mappings_generation),
+        };
+        if is_misled {
+            seen.published = None;
+            let held = self.publisher.hold(sample.tgid, seen.process(), now);
+            seen.is_held = held.is_ok();
+            if held.is_err() {
+                self.publisher.forget(sample.tgid, now);
+            }
             self.make_due(sample.tgid);
         }
         is_misled
@@ -221,18 +248,25 @@ impl Walker {
         seen.is_due = false;
         if now < seen.not_before {
             self.alarms.insert((seen.not_before, tgid));
+            if !seen.is_held && seen.published.is_none() {
+                // Or the kernel half would take its parent's mappings for its own.
+                seen.is_held = self.publisher.hold(tgid, seen.process(), now).is_ok();
+            }
             return 0;
         }
         if !processes.is_running(tgid) {
             return 0; // its id stays for a while after its end, but nothing of it will be sampled
         }
-        let process =
-            WalkedProcess { start_time: seen.start_time, exec_id: seen.exec_id, ..WalkedProcess::default() };
-        let (count, published) = match self.publisher.join(tgid, process, seen.generation, now) {
+        let process = seen.process();
+        // What is mapped now may be newer than the sample.
+        let Some(generation) = processes.known_generation(tgid) else { return 0 };
+        seen.generation = generation;
+        seen.is_held = false;
+        let (count, published) = match self.publisher.join(tgid, process, generation, now) {
             Some(joined) => (1, joined.map(|()| true)),
             None => {
                 let Some(mappings) = processes.opened_mappings(tgid) else { return 0 };
-                let (of, files) = ((seen.generation, &mappings[..]), processes.files());
+                let (of, files) = ((generation, &mappings[..]), processes.files());
                 let published = self.publisher.process(tgid, process, of, &self.store, files, now);
                 (mappings.len(), published)
             }
@@ -248,10 +282,10 @@ impl Walker {
         if !published.unwrap_or(false) {
             self.counts.add(Outcome::UnwindTablesFull, u64::from(!seen.is_counted));
             seen.is_counted = true;
-            if self.publisher.is_cooling() {
-                seen.published = None;
-                self.alarms.insert((MonotonicNanos(now.0.saturating_add(RETRY_NANOS)), tgid));
-            }
+            seen.published = None;
+            let pause = if self.publisher.is_cooling() { RETRY_NANOS } else { 10 * RETRY_NANOS };
+            seen.not_before = MonotonicNanos(now.0.saturating_add(pause));
+            self.alarms.insert((seen.not_before, tgid));
         }
         count
     }

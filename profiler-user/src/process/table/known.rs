@@ -13,7 +13,9 @@ use crate::host::MonotonicNanos;
 use crate::process::scan::{self, ScannedProcess};
 
 /// Between two readings of the mappings of a process that keeps having code where none is mapped.
-const DOUBT_NANOS_MIN: u64 = 1_000_000_000;
+pub(super) const DOUBT_NANOS_MIN: u64 = 1_000_000_000;
+/// The same where it was of no use before.
+const DOUBT_NANOS_MAX: u64 = 64_000_000_000;
 /// `/proc/PID/stat` tells the start in clock ticks of 10 ms.
 const START_TIME_SLACK_NANOS: u64 = 20_000_000;
 
@@ -21,6 +23,7 @@ impl ProcessTable {
     /// Reads about some of the processes that are older than our events, so that they are known even if
     /// their first sample comes with their end. Gives whether any are left.
     pub fn read_older(&mut self, processes_max: usize) -> bool {
+        self.end_unseen(processes_max);
         let first = self.unread.len().saturating_sub(processes_max);
         for tgid in self.unread.drain(first..) {
             if let Entry::Vacant(entry) = self.live.entry(tgid)
@@ -32,11 +35,26 @@ impl ProcessTable {
         !self.unread.is_empty()
     }
 
+    /// Ends processes that are gone and whose end was among the events that were lost.
+    fn end_unseen(&mut self, processes_max: usize) {
+        let first = self.unverified.len().saturating_sub(processes_max);
+        for (at, tgid) in self.unverified.drain(first..) {
+            if scan::is_there(&self.proc, tgid) {
+                continue;
+            }
+            let Some(live) = self.live.get_mut(&tgid).filter(|live| !live.threads.is_empty()) else {
+                continue;
+            };
+            live.threads.clear();
+            self.ended.push_back((at, tgid));
+        }
+    }
+
     /// Reads a process's mappings again with its next sample: code was seen where none is mapped. The kernel does not
-    /// tell of munmap and mremap. Not more often than once a second.
+    /// tell of munmap and mremap. Not more often than once a second, and more and more seldom while nothing new is found.
     pub fn doubt(&mut self, tgid: Tgid, now: MonotonicNanos) {
         if let Some(live) = self.live.get_mut(&tgid)
-            && live.doubted.is_none_or(|before| now.0.saturating_sub(before.0) > DOUBT_NANOS_MIN)
+            && live.doubted.is_none_or(|before| now.0.saturating_sub(before.0) > live.doubt_nanos)
         {
             live.doubted = Some(now);
             live.is_known = false;
@@ -70,6 +88,15 @@ impl ProcessTable {
     fn adopt(&mut self, tgid: Tgid, found: ScannedProcess, is_stale: bool) {
         let generation = next(&mut self.next_generation);
         let before = self.live.remove(&tgid).filter(|_| !is_stale);
+        if let Some(before) = &before
+            && before.mappings.are_laid_out_like(&found.mappings)
+            && self.counts.get(Outcome::ProcessEventsLost) == 0
+        {
+            // Events would have told of other files at the same places. What was opened stays so.
+            let doubt_nanos = before.doubt_nanos.saturating_mul(2).min(DOUBT_NANOS_MAX);
+            self.live.insert(tgid, Live { is_known: true, doubt_nanos, ..before.clone() });
+            return;
+        }
         let live = Live {
             started: before.as_ref().and_then(|live| live.started),
             parent: before.as_ref().and_then(|live| live.parent),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::known::DOUBT_NANOS_MIN;
 use crate::collect::{Tgid, Tid};
 use crate::host::MonotonicNanos;
 use crate::process::ProcessId;
@@ -13,7 +14,7 @@ use crate::process::scan::ScannedProcess;
 const UNSEEN_NAME: &str = "[unknown process]";
 
 /// What is known of a process that has not ended, or only just.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     /// Start on the boot clock, 0 if no sample or scan told yet.
     pub(super) start_time: u64,
@@ -33,6 +34,8 @@ pub(super) struct Live {
     pub(super) sampled_as: Option<ProcessId>,
     /// When its mappings were last found to be wrong.
     pub(super) doubted: Option<MonotonicNanos>,
+    /// They are not read again for so long.
+    pub(super) doubt_nanos: u64,
     /// When code came to lie where other code was.
     pub(super) code_replaced: Option<MonotonicNanos>,
 }
@@ -68,6 +71,7 @@ impl Live {
             started: Some(at),
             sampled_as: None,
             doubted: None,
+            doubt_nanos: DOUBT_NANOS_MIN,
             code_replaced: self.code_replaced,
         }
     }
@@ -115,6 +119,7 @@ impl Live {
             started: None,
             sampled_as: None,
             doubted: None,
+            doubt_nanos: DOUBT_NANOS_MIN,
             code_replaced: None,
         }
     }

@@ -1,6 +1,7 @@
 //! A frame of a sampled process → its place; opens each file, and the root folder of a process, when they are first
 //! needed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use profiler_common::address::{CodeAddr, FileOffset, KernelAddr, RuntimeAddr};
@@ -60,6 +61,11 @@ impl ProcessTable {
         Some(self.pinned_mappings(tgid).iter().cloned().collect())
     }
 
+    /// The state of a process's mappings now, if they are known well enough.
+    pub fn known_generation(&self, tgid: Tgid) -> Option<u64> {
+        self.live.get(&tgid).filter(|live| live.is_known).map(|live| live.mappings_generation)
+    }
+
     /// What is mapped in a process now, every file opened. Stays as it is whatever the process does next.
     pub fn pinned_mappings(&mut self, tgid: Tgid) -> Arc<Mappings> {
         let is_unopened = |mapping: &&Mapping| matches!(mapping.backing, Backing::Unopened(_));
@@ -69,9 +75,14 @@ impl ProcessTable {
             return mappings;
         }
         drop(mappings);
+        // A process may map one file ten thousand times.
+        let mut opened: HashMap<&NamedFile, Backing> = HashMap::new();
         for mapping in &unopened {
-            if let Backing::Unopened(named) = &mapping.backing {
-                self.open(tgid, mapping, named);
+            let Backing::Unopened(named) = &mapping.backing else { continue };
+            if let Some(backing) = opened.get(&**named) {
+                self.resolve(tgid, mapping, backing.clone());
+            } else {
+                opened.insert(named, self.open(tgid, mapping, named));
             }
         }
         self.mappings_of(tgid)
@@ -105,10 +116,14 @@ impl ProcessTable {
                 Backing::File(id)
             }
         };
-        if let Some(live) = self.live.get_mut(&tgid) {
-            Arc::make_mut(&mut live.mappings).resolve(mapping.start, backing.clone());
-        }
+        self.resolve(tgid, mapping, backing.clone());
         backing
+    }
+
+    fn resolve(&mut self, tgid: Tgid, mapping: &Mapping, backing: Backing) {
+        if let Some(live) = self.live.get_mut(&tgid) {
+            Arc::make_mut(&mut live.mappings).resolve(mapping.start, backing);
+        }
     }
 
     fn locate_runtime(&mut self, tgid: Tgid, process: ProcessId, at: RuntimeAddr) -> Place {

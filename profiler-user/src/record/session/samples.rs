@@ -32,7 +32,7 @@ impl Session {
             && sample.snapshot.is_some()
         {
             let mappings = self.processes.pinned_mappings(sample.tgid);
-            let unwalked = Unwalked { sample, owner, mappings };
+            let unwalked = Unwalked { sample, owner, mappings, waits: 0 };
             if let Some(walked) = self.snapshots.take(unwalked, walker.store(), self.processes.files()) {
                 self.walked(&walked);
             }
@@ -81,9 +81,12 @@ impl Session {
             && let Some(walker) = &mut self.walker
             && let Some(left) = ROWS_WAIT_MAX.checked_sub(self.clock.since(started))
         {
-            walker.store().wait(left);
+            let is_idle = !walker.store().wait(left);
             walker.store().collect();
             self.retry_snapshots();
+            if is_idle {
+                break; // nothing is being made that they could wait for
+            }
         }
         let Some(walker) = &mut self.walker else { return };
         let walked = self.snapshots.give_up(walker.store(), self.processes.files());

@@ -126,5 +126,5 @@ fn the_layout_has_a_version_of_its_own() {
     let bytes = encode(&key, &rows);
     let hex: String = bytes[SUMMED_FROM..].iter().map(|byte| format!("{byte:02x}")).collect();
     expect_test::expect!["0300000002000000010000000200000003000000000000000000000000000000000000000000000000000000000000000500000000000000000000000000000000000000000000000000000000000000000000006b65790000000000000000000000000500000b000000000000000007000000000000000000000034120100"].assert_eq(&hex);
-    assert_eq!((VERSION, bytes.len()), (1, 143));
+    assert_eq!((VERSION, bytes.len()), (2, 143));
 }

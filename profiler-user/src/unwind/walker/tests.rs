@@ -114,7 +114,7 @@ impl Host {
     }
 
     fn is_published(&self, tgid: u32) -> bool {
-        self.held().processes.contains_key(&tgid)
+        self.held().processes.get(&tgid).is_some_and(|process| process.mappings > 0)
     }
 
     fn mappings(&self, tgid: u32) -> Vec<WalkedMapping> {
@@ -191,6 +191,45 @@ fn a_process_that_replaces_code_is_left_to_snapshots_until_it_is_quiet() {
     assert!(host.is_published(10));
     host.round(100);
     assert!(!host.is_misled(10));
+}
+
+#[test]
+fn a_child_is_walked_by_its_parents_mappings_only_while_they_are_its_own() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    [11, 12].into_iter().for_each(|child| host.fork(child, 10));
+    assert!(!host.is_misled(11));
+    host.map(10, 0x6666_0000_0000, "//anon".as_ref(), FileHint::None, 0x1000, 0);
+    host.sample(10);
+    host.round(100);
+    assert!(host.is_misled(12), "what is published of its parent is newer");
+    let held = host.held().processes[&12];
+    assert_eq!((held.mappings, held.exec_id), (0, 1), "known, and walked by nothing");
+    host.sample(12);
+    host.round(100);
+    assert!(host.is_published(12));
+    host.walker.forget(Tgid(12), host.now);
+    assert!(!host.held().processes.contains_key(&12));
+}
+
+#[test]
+fn a_file_that_turns_out_to_be_unusable_is_walked_by_frame_pointers() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    let key = RowKey::File(FileId(host.mappings(10)[0].file));
+    std::fs::File::options().write(true).open(host.program.path()).unwrap().set_len(1000).unwrap();
+    host.walker.want(key, u32::try_from(host.text.vaddr.0 >> 16).unwrap());
+    while host.round(1).is_empty() {
+        assert!(host.walker.store().wait(Duration::from_secs(60)));
+    }
+    assert_eq!(host.walker.counts().get(Outcome::UnwindInfoUnusable), 1);
+    assert_eq!(host.held().rule_at(10, 0x5555_0000_0000), Some(profiler_common::unwind_rule::Rule::GAP));
 }
 
 #[test]
