@@ -7,12 +7,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use profiler_tests::{Capture, Machine, Stacks, Workload, machine_or_skip};
+use profiler_tests::{Capture, Captured, Machine, Stacks, Workload, machine_or_skip};
 
 const CODE_OFFSET: u64 = 0x2000;
 
 /// `record -F 499 -d 1s` of a process that runs a page of `file`, as folded stacks.
 fn stacks_with(machine: &Machine, file: &Path) -> Result<Stacks> {
+    captured_with(machine, file)?.folded("p.folded")
+}
+
+fn captured_with(machine: &Machine, file: &Path) -> Result<Captured> {
     let offset = CODE_OFFSET.to_string();
     let running = Workload::build("c_strange_map")?.args([file.as_os_str(), offset.as_ref()]).start()?;
     let capture = Capture::record(machine)?.args(["-F", "499", "-d", "1s"]).of(running.pid());
@@ -21,7 +25,7 @@ fn stacks_with(machine: &Machine, file: &Path) -> Result<Stacks> {
     // Both readers check every index, and that addresses lie in their mappings.
     captured.pprof("p.pb.gz")?;
     captured.firefox("p.json")?;
-    captured.folded("p.folded")
+    Ok(captured)
 }
 
 /// Fails unless the code in the file is there, by offset, below the function that called it.
@@ -122,6 +126,24 @@ fn half_a_program_is_survived() -> Result<()> {
     let whole = std::fs::read(Workload::build("c_frame_pointers")?.path())?;
     std::fs::write(&path, whole.get(..0x9000).unwrap_or_default())?;
     kept(&stacks_with(&machine, &path)?, "half")
+}
+
+#[test]
+fn a_file_without_usable_unwind_information_is_told_with_its_reason() -> Result<()> {
+    let machine = machine_or_skip!();
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("crowded.so");
+    let mut bytes = std::fs::read(Workload::build("c_frame_pointers")?.path())?;
+    bytes.resize(bytes.len().max(0x40000), 0);
+    // e_shnum: more sections than any real file has.
+    bytes.splice(60..62, 60_000u16.to_le_bytes());
+    std::fs::write(&path, bytes)?;
+    let captured = captured_with(&machine, &path)?;
+    kept(&captured.folded("p.folded")?, "crowded.so")?;
+    let comments = captured.pprof("p.pb.gz")?.comments;
+    let told = |line: &&String| line.contains("crowded.so: ") && line.contains("60000");
+    ensure!(comments.iter().any(|line| told(&line)), "{comments:#?}");
+    Ok(())
 }
 
 /// The code is not what the file's own unwind information describes, so by that the walk ends at it.
