@@ -100,11 +100,12 @@ fn agree(workload: &Workload) -> Result<()> {
     ensure!(!top.is_empty(), "no stack is frequent");
     for stack in top {
         let (here, there) = (ours.share(stack), perfs.share(stack));
-        // Four standard deviations of the difference of two samples of what both saw.
+        // Four standard deviations of the difference of two samples of what both saw. And a tenth: the program goes
+        // round and round as regularly as both profilers look, so that each of them may see one phase more often.
         let both = (here * ours.total() + there * perfs.total()) / (ours.total() + perfs.total());
         let spread = (both * (1.0 - both) * (1.0 / ours.total() + 1.0 / perfs.total())).sqrt();
         ensure!(
-            (here - there).abs() <= 4.0 * spread + 0.01,
+            (here - there).abs() <= 4.0 * spread + 0.1,
             "{here:.3} here, {there:.3} with perf: {stack}\n{ours:#?}\n{perfs:#?}"
         );
     }
