@@ -1,8 +1,10 @@
 //! Files that walks keep coming by → the rest of their pages, before a walk needs them.
 //!
 //! Each page that is met first costs a sample that may not be whole: a snapshot holds so much of a stack. In a large
-//! program (rustc's driver has 1,600 pages) that would go on for minutes; loading all of it takes milliseconds. Only while
-//! there is room to spare, and never in place of another page.
+//! program (rustc's driver has 1,600 pages) that would go on for minutes; loading all of it takes milliseconds. A small
+//! file is loaded whole when it is met first: where a walk leaves the stack that a snapshot holds (cgo, signal stacks), each
+//! page beyond would show only when the one before it is loaded. Only while there is room to spare, and never in place of
+//! another page.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,6 +15,8 @@ use crate::process::files::FileTable;
 
 /// Pages met in a file before the rest is loaded.
 const MET_MIN: u32 = 8;
+/// A file with so many pages at most is loaded whole at once: 2 MiB of text, some 150 KiB of rows.
+const SMALL_PAGES_MAX: usize = 32;
 /// Files that are counted.
 const FILES_MAX: usize = 4096;
 
@@ -25,14 +29,15 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Notes a page that a walk came by.
-    pub(super) fn met(&mut self, key: RowKey) {
+    /// Notes a page that a walk came by, of a file with so many.
+    pub(super) fn met(&mut self, key: RowKey, pages: usize) {
         if self.met.len() >= FILES_MAX && !self.met.contains_key(&key) {
             self.met.clear(); // those that are met often come again
         }
         let met = self.met.entry(key).or_default();
         *met = met.saturating_add(1);
-        if *met == MET_MIN {
+        let enough = if pages <= SMALL_PAGES_MAX { 1 } else { MET_MIN };
+        if *met == enough {
             self.files.push_back((key, 0));
         }
     }

@@ -305,7 +305,7 @@ impl Walker {
                 RowsAt::Never(_) => None,
                 RowsAt::Pending => continue,
             };
-            self.ahead.met(key);
+            self.ahead.met(key, rows.as_ref().map_or(0, |rows| rows.pages().len()));
             wishes.push(Wish { key, page, rows, heat });
             if wishes.len() >= PAGES_A_ROUND {
                 break;

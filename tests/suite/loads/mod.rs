@@ -151,8 +151,19 @@ fn watched_as(
     select: impl FnOnce(Stacks) -> Stacks,
     answer: &Answer,
 ) -> Result<Measured> {
+    watched_for("2s", machine, workload, select, answer)
+}
+
+/// The same, for some other time.
+fn watched_for(
+    duration: &str,
+    machine: &Machine,
+    workload: &Workload,
+    select: impl FnOnce(Stacks) -> Stacks,
+    answer: &Answer,
+) -> Result<Measured> {
     let running = workload.start()?;
-    let capture = Capture::record(machine)?.of(running.pid()).args(RATE).args(["-d", "2s"]);
+    let capture = Capture::record(machine)?.of(running.pid()).args(RATE).args(["-d", duration]);
     let captured = capture.output("p.pb.gz").run()?.expect_code(0)?;
     Measured::of(&captured, select, answer)
 }
