@@ -1,12 +1,13 @@
 //! Flamekeeper's user half: from ring bytes to a written profile, one folder a stage, in pipeline order.
 //!
 //! ```text
-//!   sample ▶ collect ▶ process ▶ unwind ▶ symbolize ▶ aggregate ▶ deliver
+//!   sample ▶ collect ▶ process ▶ unwind ▶ symbolize ▶ attribute ▶ aggregate ▶ deliver
 //! ```
 //!
 //! A stage knows `profiler-common`, [`host`] and the stages to its left. ARCHITECTURE.md has the map.
 
 pub mod aggregate;
+pub mod attribute;
 pub mod cli;
 pub mod collect;
 pub mod deliver;

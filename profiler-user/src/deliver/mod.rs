@@ -1,3 +1,4 @@
 //! Stage 6: a finished profile → files.
 
 pub mod file;
+pub mod finished;

@@ -1,0 +1,3 @@
+//! Stage: a process → the labels that its samples are delivered under, and the rule that named its service.
+
+pub mod labels;
