@@ -9,7 +9,7 @@ mod samples;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use profiler_common::abi::WALK_BY_ROWS;
+use profiler_common::abi::{PROGRAMS, RunTime, WALK_BY_ROWS};
 use profiler_common::outcome::Outcome;
 use tokio::io::unix::AsyncFd;
 
@@ -32,7 +32,7 @@ use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
-use crate::sample::{Sampler, TickSource};
+use crate::sample::{Hertz, Loaded, Sampler, TickSource, Ticks, online_cpus};
 use crate::unwind::publisher::blocks_within;
 use crate::unwind::snapshots::Snapshots;
 use crate::unwind::walker::Walker;
@@ -56,6 +56,7 @@ pub struct Session<A> {
     admission: A,
     own: Tgid,
     own_children_before_exec: bool,
+    ticks: Ticks,
     sampler: Sampler,
     ring: AsyncFd<SampleRing>,
     rounds: Rounds,
@@ -99,13 +100,13 @@ impl<A: Admission> Session<A> {
         }
         let own = std::process::id();
         let shares_ids = shares_ids(&config, host, &mut warnings)?;
-        let cpus = Sampler::online_cpus()?;
+        let cpus = online_cpus()?;
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let sampler_config = sampler_config(&config, host, shares_ids, ring_bytes, &mut warnings)?;
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks);
-        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
+        let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
         if let Some(bytes) = side_band.reduced_ring_bytes() {
@@ -116,7 +117,7 @@ impl<A: Admission> Session<A> {
             ));
         }
         let targets = Targets::enter(&config.scope, config.include_self, &host.proc, own, &mut sampler)?;
-        let walker = by_rows.then(|| walker(&config, host, &mut sampler, &mut warnings)).transpose()?;
+        let walker = tables.map(|tables| walker(&config, host, tables, &mut warnings)).transpose()?;
         let ring = SampleRing::new(ring);
         let ring = ring.watched().map_err(CaptureError::system("watch the ring"))?;
         let rounds = Rounds::every(ROUND).map_err(CaptureError::system("start a timer"))?;
@@ -125,6 +126,7 @@ impl<A: Admission> Session<A> {
             admission,
             own: Tgid(own),
             own_children_before_exec: config.include_self,
+            ticks,
             sampler,
             ring,
             rounds,
@@ -138,10 +140,7 @@ impl<A: Admission> Session<A> {
             snapshots: Snapshots::default(),
             counts: Counts::default(),
             warnings,
-            event: match config.event {
-                TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
-                TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
-            },
+            event: sampled_event(&config),
             config,
             started: MonotonicNanos(0),
             last_round: MonotonicNanos(0),
@@ -156,7 +155,7 @@ impl<A: Admission> Session<A> {
     /// Starts the ticks. Gives the number of CPUs.
     pub fn start(&mut self) -> Result<usize, CaptureError> {
         self.started = self.clock.monotonic();
-        Ok(self.sampler.attach(self.config.event, self.config.rate)?)
+        Ok(self.ticks.attach(self.config.event, self.config.rate)?)
     }
 
     /// Waits for what comes next, the beat or a ring that fills up, and takes what is there. May be dropped while it
@@ -203,7 +202,7 @@ impl<A: Admission> Session<A> {
     /// Stops the ticks, takes what is still in the rings, and waits for rows that stacks wait for, within reason.
     pub fn finish(&mut self) -> Segment {
         let duration = self.clock.since(self.started);
-        self.sampler.detach();
+        self.ticks.detach();
         self.round(MonotonicNanos(u64::MAX));
         self.finish_snapshots();
         Segment { duration, ..self.cut() }
@@ -222,6 +221,26 @@ impl<A: Admission> Session<A> {
             counts.merge(&walker.counts());
         }
         counts
+    }
+
+    /// What the kernel half has cost so far, by program.
+    pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], CaptureError> {
+        Ok(self.sampler.run_times()?)
+    }
+
+    /// Samples at another rate from now on. What was sampled before is weighed as it was.
+    pub fn set_rate(&mut self, rate: Hertz) -> Result<(), CaptureError> {
+        if rate != self.config.rate {
+            self.ticks.attach(self.config.event, rate)?;
+            self.config.rate = rate;
+            self.event = sampled_event(&self.config);
+        }
+        Ok(())
+    }
+
+    /// Samples per second on each CPU.
+    pub fn rate(&self) -> Hertz {
+        self.config.rate
     }
 
     /// Files whose unwind information cannot be used, by path, and why.
@@ -284,5 +303,12 @@ impl<A: Admission> Session<A> {
             lost: self.sampler.counter(Outcome::SampleRingFull).unwrap_or(0),
             processes: self.processes.sampled_processes().len(),
         }
+    }
+}
+
+fn sampled_event(config: &SessionConfig) -> SampledEvent {
+    match config.event {
+        TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
+        TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
     }
 }

@@ -11,7 +11,7 @@ use super::error::CaptureError;
 use crate::elf::{ElfHeaders, vdso};
 use crate::host::Host;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Hertz, Sampler, chain};
+use crate::sample::{Hertz, WalkerMaps, chain};
 use crate::unwind::RowStore;
 use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
 use crate::unwind::publish::KernelTables;
@@ -47,13 +47,13 @@ pub(super) fn shares_ids(
 pub(super) fn walker(
     config: &SessionConfig,
     host: &Host,
-    sampler: &mut Sampler,
+    tables: WalkerMaps,
     warnings: &mut Vec<String>,
 ) -> Result<Walker, CaptureError> {
     let cache = row_cache(config, warnings);
     let store = RowStore::start(host.proc.clone(), cache)
         .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
-    let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+    let tables = Box::new(KernelTables::new(tables));
     // Without its headers the vdso is walked by frame pointers.
     let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
     let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
