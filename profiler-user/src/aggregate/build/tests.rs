@@ -11,7 +11,7 @@ use super::*;
 use crate::collect::decode::RawStack;
 use crate::collect::process_event::{FileHint, ProcessChange, ProcessEvent};
 use crate::collect::stacks::DefinedStacks;
-use crate::collect::{RawSample, StackHash, Tgid, Tid};
+use crate::collect::{RawSample, StackHash, Tgid};
 use crate::host::ProcFs;
 use crate::symbolize::{NamedFunction, NamedLine};
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
@@ -57,16 +57,12 @@ impl Fixture {
     fn sample(&mut self, kernel: Option<u64>, user: Option<u64>, user_outcome: Outcome) {
         let sample = RawSample {
             at: MonotonicNanos(2),
-            tgid: Tgid(10),
-            tid: Tid(10),
             start_time: 5,
-            exec_id: 0,
-            cpu: 0,
             kernel_stack: kernel.map(StackHash),
             user_stack: user.map(StackHash),
             user_outcome,
             weight: 10,
-            snapshot: None,
+            ..RawSample::fixture(10)
         };
         let asked_again = &mut self.asked_again;
         let owner = self.processes.owner(&sample);
