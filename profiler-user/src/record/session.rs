@@ -246,7 +246,7 @@ impl Session {
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.store().collect();
+            walker.collect();
         }
         // Before pages are loaded, so that those which these walks came by are loaded too.
         self.retry_snapshots();
