@@ -51,3 +51,13 @@ pub enum Place {
     /// Nowhere: the walk ended here, and why.
     Marker(Outcome),
 }
+
+impl Place {
+    /// The file that it lies in.
+    pub fn file(&self) -> Option<FileId> {
+        match *self {
+            Self::File(id, _) | Self::Foreign(id, ..) => Some(id),
+            Self::Kernel(_) | Self::Vdso(_) | Self::Process(..) | Self::Marker(_) => None,
+        }
+    }
+}

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::process::debug_files::DebugFiles;
 use crate::process::files::CodeFile;
 use crate::process::namespace::{FinalLink, ProcessRoot};
-use crate::process::table::{ProcessTable, Root};
+use crate::process::table::{Root, Sampled};
 use crate::process::{FileId, Place, ProcessId};
 
 /// A perf map of a large JVM has some 10 MiB.
@@ -38,14 +38,14 @@ pub struct Names {
 }
 
 /// Names all places.
-pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> Names {
+pub fn name_places(places: &[Place], sampled: &Sampled, host: &Host) -> Names {
     let sorted = Sorted::from(places);
     let mut names = Names::default();
     match DebugFiles::of_host(&host.proc) {
         Ok(debug_files) => {
             let namer = NativeNamer::new(debug_files, DebugReader::this_program(&host.proc));
             for (id, offsets) in sorted.files {
-                names.native(&namer, id, processes.files().get(id), &offsets);
+                names.native(&namer, id, sampled.files.get(&id).map(|file| &**file), &offsets);
             }
         }
         // Without so much as a root folder there is nothing to name by.
@@ -54,7 +54,7 @@ pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> N
     names.kernel(&sorted.kernel, host);
     names.vdso(&sorted.vdso, host);
     for (id, addresses) in sorted.processes {
-        if let Some(process) = processes.sampled_processes().get(id.0 as usize)
+        if let Some(process) = sampled.processes.get(id.0 as usize)
             && let Root::Open(root) = &process.root
         {
             names.perf_map(root, &addresses);

@@ -258,10 +258,10 @@ fn wanted_pages_are_loaded_and_say_what_the_file_says() {
     assert_eq!(host.held().rule_at(10, 0x7fff_8000_0000), Some(profiler_common::unwind_rule::Rule::GAP));
 }
 
-#[test]
-fn a_file_that_keeps_being_met_is_loaded_whole() {
+/// A program of so many functions of 64 KiB, running as process 10, its rows at hand. With its pages.
+fn large_program(functions: usize) -> (Host, RowKey, Vec<u32>) {
     let large = |number| format!("void f{number}(void) {{ __asm__ volatile(\".skip 65536, 0x90\"); }}\n");
-    let functions: String = (0..40).map(large).collect(); // more than a file that is loaded whole at once
+    let functions: String = (0..functions).map(large).collect();
     let program = Fixture::compile(&(functions + "int main(void) { return 0; }"), &["-O2"]);
     let mut host = Host::of(program);
     host.fork(10, 1);
@@ -273,19 +273,36 @@ fn a_file_that_keeps_being_met_is_loaded_whole() {
     host.walker.want(key, first);
     host.rounds_until_made(key);
     let RowsAt::Ready(rows) = host.walker.store().rows(key, host.processes.files()) else { panic!() };
-    let pages: Vec<u32> = rows.pages().iter().map(|page| page.number).collect();
-    assert!(pages.len() > 32, "{}", pages.len());
+    let pages = rows.pages().iter().map(|page| page.number).collect();
+    (host, key, pages)
+}
+
+/// How many pages of the program are loaded.
+fn loaded(host: &Host, pages: &[u32]) -> usize {
     let start = 0x5555_0000_0000 - host.text.vaddr.0;
-    let loaded = |host: &Host| {
-        let at = |page: u32| start + (u64::from(page) << 16).max(host.text.vaddr.0);
-        pages.iter().filter(|page| host.held().rule_at(10, at(**page)).is_some()).count()
-    };
+    let at = |page: u32| start + (u64::from(page) << 16).max(host.text.vaddr.0);
+    pages.iter().filter(|page| host.held().rule_at(10, at(**page)).is_some()).count()
+}
+
+#[test]
+fn a_large_file_that_keeps_being_met_is_loaded_whole() {
+    let (mut host, key, pages) = large_program(40);
+    assert!(pages.len() > 40, "{}", pages.len());
     pages.iter().take(7).for_each(|page| host.walker.want(key, *page));
     host.round(1);
-    assert_eq!(loaded(&host), 7, "what walks came by");
+    assert_eq!(loaded(&host, &pages), 7, "what walks came by");
     host.walker.want(key, pages[7]);
     host.round(1);
-    assert_eq!(loaded(&host), pages.len());
+    assert_eq!(loaded(&host, &pages), pages.len());
+}
+
+#[test]
+fn a_small_file_is_loaded_whole_when_it_is_met() {
+    let (mut host, key, pages) = large_program(12);
+    assert!(pages.len() > 12, "{}", pages.len());
+    host.walker.want(key, pages[0]);
+    host.round(1);
+    assert_eq!(loaded(&host, &pages), pages.len());
 }
 
 #[test]
