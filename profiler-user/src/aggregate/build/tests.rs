@@ -75,9 +75,9 @@ impl Fixture {
         let named = |&(place, name): &(Place, &str)| {
             let function =
                 NamedFunction { name: name.into(), system_name: name.into(), file: "".into(), start_line: 0 };
-            (place, vec![NamedLine { function, line: 0 }])
+            (place, Arc::new(vec![NamedLine { function, line: 0 }]))
         };
-        let names: HashMap<Place, NamedAddress> = names.iter().map(named).collect();
+        let names: HashMap<Place, Arc<NamedAddress>> = names.iter().map(named).collect();
         let event = SampledEvent::CpuClock { period_nanos: 10 };
         let duration = Duration::from_secs(1);
         let capture = Capture { host: "host".into(), started: MonotonicNanos(1), duration, event };
