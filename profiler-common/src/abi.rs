@@ -28,6 +28,13 @@ pub const KIND_SNAPSHOT: u8 = 3;
 /// and 97 % of GCC's are shorter. A power of two.
 pub const SNAPSHOT_BYTES_MAX: usize = 16 << 10;
 
+/// Frames of one stack that are walked at most, in the kernel (some 70 µs) and off line, where it is more than a snapshot has
+/// words for two.
+pub const WALKED_FRAMES_MAX: u32 = 2048;
+
+/// A process that has lived for so long, 200 ms, is worth a place in the walker's tables after its first sample.
+pub const LIFE_NANOS_MIN: u64 = 200_000_000;
+
 /// Slots of a definition: 16 KiB, half of what one per-CPU map value may have.
 pub const MAX_STACK_SLOTS: usize = 1024;
 /// Frames of a deep stack that are kept from its leaf on. Behind them come the last [`ROOT_FRAMES`], as a ring: the

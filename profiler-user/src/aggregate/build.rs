@@ -43,13 +43,16 @@ pub struct Finished {
 pub fn build(
     window: &Window,
     sampled: &Sampled,
-    names: &HashMap<Place, NamedAddress>,
+    names: &HashMap<Place, Arc<NamedAddress>>,
     capture: &Capture,
     clock: &Clock,
 ) -> Finished {
     let mut locations = Locations::new(&sampled.files);
-    let location_ids: Vec<u32> =
-        window.places().iter().map(|&place| locations.add(place, names.get(&place))).collect();
+    let location_ids: Vec<u32> = window
+        .places()
+        .iter()
+        .map(|&place| locations.add(place, names.get(&place).map(|name| &**name)))
+        .collect();
     let mut stacks = Stacks {
         window,
         files: &sampled.files,

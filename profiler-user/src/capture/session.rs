@@ -281,7 +281,7 @@ impl<A: Admission> Session<A> {
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.store().collect();
+            walker.collect();
         }
         // Before pages are loaded, so that those which these walks came by are loaded too.
         self.retry_snapshots();

@@ -23,7 +23,7 @@ use super::files::{CodeFile, FileTable};
 use super::mappings::Mapping;
 use super::namespace::ProcessRoot;
 use super::scan::{self, file_name};
-use super::{FileId, Place, ProcessId, ThreadId};
+use super::{FileId, Place, ProcessId, ProcessKey, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -34,6 +34,8 @@ use crate::host::{MonotonicNanos, ProcFs};
 pub struct SampledProcess {
     /// Process id.
     pub tgid: Tgid,
+    /// Which program in which process it is, also beyond the next cut.
+    pub key: ProcessKey,
     /// Name of the executable file, or the kernel's name of a kernel thread.
     pub executable_name: Arc<str>,
     /// When it began, if that was while we watched.
@@ -339,6 +341,7 @@ impl ProcessTable {
         let process = *live.sampled_as.get_or_insert_with(|| {
             self.sampled_processes.push(SampledProcess {
                 tgid: sample.tgid,
+                key: key_of(sample),
                 executable_name: Arc::clone(&live.executable_name),
                 started: live.started,
                 ended: None,
@@ -371,6 +374,7 @@ impl ProcessTable {
             let executable_name = Arc::clone(&name);
             self.sampled_processes.push(SampledProcess {
                 tgid,
+                key: key_of(sample),
                 executable_name,
                 started: None,
                 ended: None,
@@ -382,6 +386,10 @@ impl ProcessTable {
         });
         SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None, parent: None }
     }
+}
+
+fn key_of(sample: &RawSample) -> ProcessKey {
+    ProcessKey { tgid: sample.tgid, start_time: sample.start_time, exec_id: sample.exec_id }
 }
 
 /// Whether a thread was sampled before.

@@ -12,7 +12,7 @@ use crate::capture::segment::Segment;
 use crate::collect::loss::Counts;
 use crate::deliver::file::{OutputPlan, OutputReport, write_all};
 use crate::host::Host;
-use crate::symbolize::names::name_places;
+use crate::symbolize::names::Namer;
 
 /// What a capture leaves to be named and written.
 pub(super) struct Recording {
@@ -39,7 +39,8 @@ impl Finished {
 /// Names what was sampled, builds the profile and writes all outputs.
 pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &OutputPlan) -> Finished {
     let Recording { segment, mut counts, unusable } = recording;
-    let named = name_places(segment.window.places(), &segment.sampled, host);
+    let named =
+        Namer::new(&host.proc).name(segment.window.places(), &segment.sampled, host.clock.monotonic());
     counts.merge(&named.counts);
     let Segment { window, sampled, event, started, duration } = segment;
     let capture = build::Capture { host: host.name.as_str().into(), started, duration, event };

@@ -80,7 +80,7 @@ impl<A: Admission> Session<A> {
             && let Some(left) = ROWS_WAIT_MAX.checked_sub(self.clock.since(started))
         {
             let is_idle = !walker.store().wait(left);
-            walker.store().collect();
+            walker.collect();
             self.retry_snapshots();
             if is_idle {
                 break; // nothing is being made that they could wait for
