@@ -8,11 +8,9 @@
 //!                                                               mend.rs: what would make stacks whole
 //! ```
 
-mod build;
+pub mod build;
 pub mod completeness;
 mod locations;
 pub mod mend;
 pub mod profile;
 pub mod window;
-
-pub use build::{Capture, Finished, build};
