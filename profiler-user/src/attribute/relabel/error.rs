@@ -102,6 +102,9 @@ pub enum PatternFault {
     /// `[[:letters:]]`
     #[error("an unknown class in `[:…:]`")]
     UnknownClass,
+    /// `\Qa`
+    #[error("a `\\Q` without its `\\E`")]
+    UnendedQuote,
     /// A backslash is the last character.
     #[error("nothing behind the last backslash")]
     TrailingBackslash,

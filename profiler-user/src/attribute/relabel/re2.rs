@@ -8,7 +8,8 @@
 //!   [[a&&b--c]            brackets and signs are members  [\[a\&\&b…]
 //! ```
 //!
-//! Left as it is: `\B`, which differs only beside letters that are not ASCII.
+//! Left as it is: `\B`, which differs only beside letters that are not ASCII; `a**`, which RE2 refuses; and two groups
+//! of one name, which the crate refuses.
 
 use super::error::PatternFault;
 
@@ -77,8 +78,9 @@ impl<'a> Translation<'a> {
         match self.next().ok_or(PatternFault::TrailingBackslash)? {
             'b' => self.output.push_str(r"(?-u:\b)"),
             'Q' => {
-                let quoted = regex::escape(self.up_to(r"\E"));
-                self.output.push_str(&quoted);
+                let (quoted, rest) = self.rest.split_once(r"\E").ok_or(PatternFault::UnendedQuote)?;
+                self.rest = rest;
+                self.output.push_str(&regex::escape(quoted));
             }
             letter if self.set(letter) => {}
             letter => {
@@ -222,7 +224,6 @@ mod tests {
     fn literals_stay_literal() {
         check(r"\<none\>", "<none>");
         check(r"\Qa.b\Ec.", r"a\.bc.");
-        check(r"\Q*", r"\*");
         check("{a}x{,3}y{1,b}z{", r"\{a}x\{,3}y\{1,b}z\{");
         check("[[a&&b~~c]", r"[\[a\&\&b\~\~c]");
         check("[]a][^]]", r"[\]a][^\]]");
@@ -238,6 +239,7 @@ mod tests {
         check("[]", PatternFault::UnclosedClass);
         check("[a-", PatternFault::UnclosedClass);
         check("[[:letters:]]", PatternFault::UnknownClass);
+        check(r"\Qa", PatternFault::UnendedQuote);
         check("a\\", PatternFault::TrailingBackslash);
         check("[\\", PatternFault::TrailingBackslash);
     }

@@ -1,6 +1,8 @@
 //! Rules as they stand in a configuration file, and what they make of labels: what Prometheus documents of each
 //! action, the cases of its own tests, and our bounds.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::*;
@@ -316,4 +318,54 @@ fn what_rules_make_of_labels_is_bounded() {
     assert!(relabel(&doubling).unwrap().apply(&mut grown));
     assert!(grown.len() <= 1024, "{}", grown.len());
     assert!(grown.iter().all(|(name, _)| name.len() <= 1024));
+}
+
+/// A line of `prometheus.jsonl`: what Prometheus itself (`tests/peers/relabel`) made of rules and labels.
+#[derive(Deserialize)]
+struct Answered {
+    rules: Vec<serde_json::Value>,
+    labels: Option<BTreeMap<String, String>>,
+    answer: Answer,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Answer {
+    labels: BTreeMap<String, String>,
+    dropped: bool,
+    refused: Option<String>,
+}
+
+#[test]
+fn rules_have_the_meaning_that_prometheus_gives_them() {
+    let mut questions = 0;
+    let mut differences = Vec::new();
+    for line in include_str!("prometheus.jsonl").lines() {
+        let mut question: Answered = serde_json::from_str(line).unwrap();
+        // A label without a name, which a labelmap may write there: no database takes it.
+        question.answer.labels.remove("");
+        let rules: Result<Vec<RelabelConfig>, _> =
+            question.rules.into_iter().map(serde_json::from_value).collect();
+        let relabel = rules.map_err(|error| error.to_string());
+        let relabel = relabel.and_then(|rules| Relabel::new(rules).map_err(|error| error.to_string()));
+        let mut changed: Labels = question.labels.unwrap_or_default().into_iter().collect();
+        let answer = match relabel {
+            // In other words than Prometheus'.
+            Err(ours) => {
+                Answer { refused: question.answer.refused.clone().or(Some(ours)), ..Answer::default() }
+            }
+            Ok(relabel) if !relabel.apply(&mut changed) => Answer { dropped: true, ..Answer::default() },
+            Ok(_) => {
+                let labels =
+                    changed.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                Answer { labels, ..Answer::default() }
+            }
+        };
+        if answer != question.answer {
+            differences.push(format!("{line}\n  ours: {answer:?}"));
+        }
+        questions += 1;
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(questions > 600, "{questions}");
 }
