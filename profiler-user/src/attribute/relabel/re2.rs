@@ -66,11 +66,13 @@ impl<'a> Translation<'a> {
         Some(next)
     }
 
-    /// Takes the rest up to an end, and the end away; all of it if the end is not there.
-    fn up_to(&mut self, end: &str) -> &'a str {
-        let (taken, rest) = self.rest.split_once(end).unwrap_or((self.rest, ""));
+    /// `{…}`, if that follows.
+    fn braces(&mut self) -> &'a str {
+        let is_open = self.rest.starts_with('{');
+        let end = self.rest.find('}').filter(|_| is_open).map_or(0, |last| last + 1);
+        let (braces, rest) = self.rest.split_at(end);
         self.rest = rest;
-        taken
+        braces
     }
 
     /// What follows a backslash outside of a class.
@@ -101,9 +103,8 @@ impl<'a> Translation<'a> {
             's' => r"[\t\n\f\r ]",
             'S' => r"[^\t\n\f\r ]",
             'p' | 'P' => {
-                let name = if self.rest.starts_with('{') { self.up_to("}") } else { "" };
-                let end = if name.is_empty() { "" } else { "}" };
-                self.output.extend(["\\", letter.encode_utf8(&mut [0; 4]), name, end]);
+                let name = self.braces();
+                self.output.extend(["\\", letter.encode_utf8(&mut [0; 4]), name]);
                 return true;
             }
             _ => return false,
@@ -112,11 +113,11 @@ impl<'a> Translation<'a> {
         true
     }
 
-    /// An escape that stands for one character, as the crate reads it.
+    /// An escape that stands for one character, as the crate reads it. (The two digits of `\x61` follow by themselves.)
     fn escaped(&mut self, letter: char) -> String {
         match letter {
             '<' | '>' => letter.to_string(),
-            'x' if self.rest.starts_with('{') => format!(r"\x{}}}", self.up_to("}")),
+            'x' => format!(r"\x{}", self.braces()),
             other => format!(r"\{other}"),
         }
     }
