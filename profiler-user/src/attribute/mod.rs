@@ -3,3 +3,4 @@
 pub mod cgroup;
 pub mod kubernetes;
 pub mod labels;
+pub mod relabel;
