@@ -1,4 +1,5 @@
-//! Stage 6: a finished profile → files.
+//! Stage 6: a finished profile → files, and answers over HTTP.
 
 pub mod file;
 pub mod finished;
+pub mod serve;
