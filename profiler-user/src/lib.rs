@@ -8,6 +8,7 @@
 
 pub mod aggregate;
 pub mod attribute;
+pub mod capture;
 pub mod cli;
 pub mod collect;
 pub mod deliver;

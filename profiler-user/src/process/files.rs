@@ -70,7 +70,7 @@ impl Inode {
 /// All files that code ran in.
 #[derive(Debug)]
 pub struct FileTable {
-    files: Vec<CodeFile>,
+    files: Vec<Arc<CodeFile>>,
     by_inode: HashMap<Inode, Opened>,
     by_identity: HashMap<FileIdentity, FileId>,
     unopenable: HashMap<PathBuf, FileId>,
@@ -93,7 +93,7 @@ impl FileTable {
     }
 
     /// A file by its id.
-    pub fn get(&self, id: FileId) -> Option<&CodeFile> {
+    pub fn get(&self, id: FileId) -> Option<&Arc<CodeFile>> {
         self.files.get(id.0 as usize)
     }
 
@@ -167,7 +167,7 @@ impl FileTable {
         path: &OsStr,
     ) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(CodeFile { path: without_deleted(path).into(), file, elf, root });
+        self.files.push(Arc::new(CodeFile { path: without_deleted(path).into(), file, elf, root }));
         id
     }
 }

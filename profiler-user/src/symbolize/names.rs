@@ -18,11 +18,11 @@ use super::perf_map::{perf_map_path, read_perf_map};
 use super::vdso::VdsoImage;
 use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::collect::loss::Counts;
-use crate::host::Host;
+use crate::host::{MonotonicNanos, ProcFs};
 use crate::process::debug_files::DebugFiles;
 use crate::process::files::CodeFile;
 use crate::process::namespace::{FinalLink, ProcessRoot};
-use crate::process::table::{ProcessTable, Root};
+use crate::process::table::{Root, Sampled};
 use crate::process::{FileId, Place, ProcessId};
 
 /// A perf map of a large JVM has some 10 MiB.
@@ -32,35 +32,55 @@ const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug, Default)]
 pub struct Names {
     /// Places that have names.
-    pub by_place: HashMap<Place, NamedAddress>,
+    pub by_place: HashMap<Place, Arc<NamedAddress>>,
     /// What could not be read.
     pub counts: Counts,
 }
 
-/// Names all places.
-pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> Names {
-    let sorted = Sorted::from(places);
-    let mut names = Names::default();
-    match DebugFiles::of_host(&host.proc) {
-        Ok(debug_files) => {
-            let namer = NativeNamer::new(debug_files, DebugReader::this_program(&host.proc));
-            for (id, offsets) in sorted.files {
-                names.native(&namer, id, processes.files().get(id), &offsets);
+/// Names windows, one after the other.
+#[derive(Debug)]
+pub struct Namer {
+    proc: ProcFs,
+    /// `None` without so much as a root folder to look for debug files in.
+    native: Option<NativeNamer>,
+}
+
+impl Namer {
+    /// Over the host's files. Debug information is read by this very program, started again as
+    /// [`super::dwarf::READER_ARGUMENT`] says.
+    pub fn new(proc: &ProcFs) -> Self {
+        Self::with_reader(proc, DebugReader::this_program(proc))
+    }
+
+    /// The same with another program as the reader of debug information.
+    pub(super) fn with_reader(proc: &ProcFs, reader: DebugReader) -> Self {
+        let native = DebugFiles::of_host(proc).ok().map(|files| NativeNamer::new(files, reader));
+        Self { proc: proc.clone(), native }
+    }
+
+    /// Names the places of a window, each of them once, of which `sampled` tells files and processes.
+    pub fn name(&mut self, places: &[Place], sampled: &Sampled, _now: MonotonicNanos) -> Names {
+        let sorted = Sorted::from(places);
+        let mut names = Names::default();
+        for (id, offsets) in sorted.files {
+            match &self.native {
+                Some(native) => {
+                    names.native(native, id, sampled.files.get(&id).map(|file| &**file), &offsets);
+                }
+                None => names.counts.add(Outcome::FileUnreadable, 1),
             }
         }
-        // Without so much as a root folder there is nothing to name by.
-        Err(_) => names.counts.add(Outcome::FileUnreadable, u64::try_from(sorted.files.len()).unwrap_or(0)),
-    }
-    names.kernel(&sorted.kernel, host);
-    names.vdso(&sorted.vdso, host);
-    for (id, addresses) in sorted.processes {
-        if let Some(process) = processes.sampled_processes().get(id.0 as usize)
-            && let Root::Open(root) = &process.root
-        {
-            names.perf_map(root, &addresses);
+        names.kernel(&sorted.kernel, &self.proc);
+        names.vdso(&sorted.vdso, &self.proc);
+        for (id, addresses) in sorted.processes {
+            if let Some(process) = sampled.processes.get(id.0 as usize)
+                && let Root::Open(root) = &process.root
+            {
+                names.perf_map(root, &addresses);
+            }
         }
+        names
     }
-    names
 }
 
 /// Places by where they are read, each list ascending.
@@ -109,17 +129,17 @@ impl Names {
             Ok(found) => {
                 self.counts.add(Outcome::DebugInfoUnusable, u64::try_from(found.problems.len()).unwrap_or(0));
                 let named = offsets.iter().zip(found.addresses).filter(|(_, name)| !name.is_empty());
-                self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), name)));
+                self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), Arc::new(name))));
             }
             Err(_damaged) => self.counts.add(Outcome::FileUnreadable, 1),
         }
     }
 
-    fn kernel(&mut self, addresses: &[KernelAddr], host: &Host) {
+    fn kernel(&mut self, addresses: &[KernelAddr], proc: &ProcFs) {
         if addresses.is_empty() {
             return;
         }
-        match read_kernel_names(&host.proc, addresses) {
+        match read_kernel_names(proc, addresses) {
             Ok(KernelNames::Named(found)) => {
                 for (&at, function) in addresses.iter().zip(found) {
                     if let Some(function) = function {
@@ -131,11 +151,11 @@ impl Names {
         }
     }
 
-    fn vdso(&mut self, offsets: &[FileOffset], host: &Host) {
+    fn vdso(&mut self, offsets: &[FileOffset], proc: &ProcFs) {
         if offsets.is_empty() {
             return;
         }
-        let image = VdsoImage::of_this_process(&host.proc);
+        let image = VdsoImage::of_this_process(proc);
         let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets)))
         else {
             self.counts.add(Outcome::FileUnreadable, 1);
@@ -166,9 +186,9 @@ impl Names {
 }
 
 /// A name without lines; demangled if the writer left that to us.
-fn plain(system_name: Arc<str>) -> NamedAddress {
+fn plain(system_name: Arc<str>) -> Arc<NamedAddress> {
     let name =
         demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
     let function = NamedFunction { name, system_name, file: "".into(), start_line: 0 };
-    vec![NamedLine { function, line: 0 }]
+    Arc::new(vec![NamedLine { function, line: 0 }])
 }

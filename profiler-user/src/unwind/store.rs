@@ -138,13 +138,13 @@ impl RowStore {
         RowsAt::Never(why)
     }
 
-    /// Takes what the worker has done since. Gives what is now ready, or known to have no rows.
-    pub fn collect(&mut self) -> Vec<RowKey> {
+    /// Takes what the worker has done since.
+    pub fn collect(&mut self) {
         let done = self.queue.take_done();
-        done.into_iter().map(|(key, made)| self.keep(key, made)).collect()
+        done.into_iter().for_each(|(key, made)| self.keep(key, made));
     }
 
-    fn keep(&mut self, key: RowKey, made: Made) -> RowKey {
+    fn keep(&mut self, key: RowKey, made: Made) {
         match made {
             Some(Ok(rows)) => {
                 self.asks += 1;
@@ -159,7 +159,6 @@ impl RowStore {
                 self.never.insert(key, NoRows::NoVdso);
             }
         }
-        key
     }
 
     /// Lets go of what was asked for longest ago until the bound holds, but for `newest`.

@@ -94,7 +94,7 @@ pub struct Access {
     /// Whether loopback has to show it too: for hosts with users that may not see each other's programs.
     pub loopback_needs_token: bool,
     /// Names beside `localhost` under which this host is reached over loopback.
-    pub loopback_names: Vec<String>,
+    pub allowed_hosts: Vec<String>,
 }
 
 /// Why a request is refused.
@@ -111,7 +111,7 @@ pub enum Refusal {
     BadHost,
     /// Loopback under a name that is not known to mean this host.
     #[error(
-        "over loopback this server answers to localhost, loopback addresses and the names in http.loopback_names only"
+        "over loopback this server answers to localhost, loopback addresses and the names in http.allowed_hosts only"
     )]
     ForeignName,
     /// Another page's script asks.
@@ -159,7 +159,7 @@ impl Access {
         // RFC 6761: names under `localhost` are loopback's too.
         name == "localhost"
             || name.ends_with(".localhost")
-            || self.loopback_names.iter().any(|own| own.eq_ignore_ascii_case(&name))
+            || self.allowed_hosts.iter().any(|own| own.eq_ignore_ascii_case(&name))
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn with_host(host: &str) -> Result<(), Refusal> {
-        let access = Access { loopback_names: vec!["Web-1.example".into()], ..guarded() };
+        let access = Access { allowed_hosts: vec!["Web-1.example".into()], ..guarded() };
         admit(&access, near(), &[("host", host)])
     }
 

@@ -1,4 +1,4 @@
-//! Arguments and host → what is fixed before anything is loaded: the kernel half's configuration, sizes, the walker.
+//! Configuration and host → what is fixed before anything is loaded: the kernel half's configuration, sizes, the walker.
 
 use profiler_common::abi::{
     ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_BYTES_MAX, SNAPSHOT_SPAN_BITS, SamplerConfig,
@@ -6,12 +6,12 @@ use profiler_common::abi::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::config::{Config, Unwind};
-use super::error::RecordError;
+use super::config::{SessionConfig, Unwind};
+use super::error::CaptureError;
 use crate::elf::{ElfHeaders, vdso};
 use crate::host::Host;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Hertz, Sampler, chain};
+use crate::sample::{Hertz, WalkerMaps, chain};
 use crate::unwind::RowStore;
 use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
 use crate::unwind::publish::KernelTables;
@@ -28,13 +28,13 @@ const DESCRIPTORS_A_CPU: u64 = 3;
 
 /// Whether our process ids are the kernel's.
 pub(super) fn shares_ids(
-    config: &Config,
+    config: &SessionConfig,
     host: &Host,
     warnings: &mut Vec<String>,
-) -> Result<bool, RecordError> {
+) -> Result<bool, CaptureError> {
     let shares_ids = host.proc.is_initial_pid_namespace().unwrap_or(true);
-    if !shares_ids && (!config.pids.is_empty() || !config.command.is_empty()) {
-        return Err(RecordError::OwnPidNamespace);
+    if !shares_ids && !config.scope.is_host() {
+        return Err(CaptureError::OwnPidNamespace);
     } else if !shares_ids {
         let text = "in a PID namespace of its own (a container): processes have neither names nor functions; \
                     `flamekeeper doctor` tells how to share the host's";
@@ -45,15 +45,15 @@ pub(super) fn shares_ids(
 
 /// What walks stacks by rows, over the loaded tables.
 pub(super) fn walker(
-    config: &Config,
+    config: &SessionConfig,
     host: &Host,
-    sampler: &mut Sampler,
+    tables: WalkerMaps,
     warnings: &mut Vec<String>,
-) -> Result<Walker, RecordError> {
+) -> Result<Walker, CaptureError> {
     let cache = row_cache(config, warnings);
     let store = RowStore::start(host.proc.clone(), cache)
-        .map_err(|source| RecordError::System { what: "start a thread for unwind rows", source })?;
-    let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+        .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
+    let tables = Box::new(KernelTables::new(tables));
     // Without its headers the vdso is walked by frame pointers.
     let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
     let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
@@ -61,7 +61,7 @@ pub(super) fn walker(
 }
 
 /// The folder of rows. That there is none is no news; that somebody meddled with it is.
-fn row_cache(config: &Config, warnings: &mut Vec<String>) -> Option<RowCache> {
+fn row_cache(config: &SessionConfig, warnings: &mut Vec<String>) -> Option<RowCache> {
     match RowCache::open(config.cache_dir.as_deref()?, CACHE_BYTES_MAX) {
         Ok(cache) => Some(cache),
         Err(error @ CacheError::NotTrusted { .. }) => {
@@ -74,17 +74,17 @@ fn row_cache(config: &Config, warnings: &mut Vec<String>) -> Option<RowCache> {
 
 /// What the kernel half is to know.
 pub(super) fn sampler_config(
-    config: &Config,
+    config: &SessionConfig,
     host: &Host,
     shares_ids: bool,
     ring_bytes: u32,
     warnings: &mut Vec<String>,
-) -> Result<SamplerConfig, RecordError> {
-    let follow = config.children || !config.command.is_empty();
+) -> Result<SamplerConfig, CaptureError> {
+    let follow = config.scope.follows_forks();
     let task = match task_offsets(&host.sys) {
         Ok(task) => task,
         Err(source) if follow => {
-            return Err(RecordError::NeedsBtf { what: "following child processes", source });
+            return Err(CaptureError::NeedsBtf { what: "following child processes", source });
         }
         Err(source) => {
             let cause = chain(&source);
@@ -96,7 +96,7 @@ pub(super) fn sampler_config(
         }
     };
     let mut flags = 0;
-    if !config.pids.is_empty() || !config.command.is_empty() {
+    if !config.scope.is_host() {
         flags |= FILTER_TARGETS;
     }
     if follow {

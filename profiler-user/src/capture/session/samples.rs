@@ -6,31 +6,33 @@ use std::time::Duration;
 use profiler_common::outcome::Outcome;
 
 use super::Session;
-use crate::aggregate::window::WalkedPart;
+use crate::capture::admission::Admission;
 use crate::collect::{RawSample, StackHash};
+use crate::process::table::SampleOwner;
 use crate::sample::Sampler;
 use crate::unwind::snapshots::{Unwalked, Walked};
 
 /// After the last sample, rows that are still being made are waited for so long: what the largest files take.
 const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
-impl Session {
+
+impl<A: Admission> Session<A> {
     /// Takes a sample; all that happened before it has been applied.
     pub(super) fn sample(&mut self, sample: RawSample) {
         if !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own) {
             return; // the command is still us
         }
         let owner = self.processes.owner(&sample);
+        if !self.admission.admits(owner.process, &self.processes) {
+            self.counts.add(Outcome::Filtered, 1);
+            return;
+        }
+        let Some(walker) = &mut self.walker else { return self.count(&sample, owner, None) };
         // Without the kernel's types nothing tells a reused pid, so nothing is published.
         let has_memory = !matches!(sample.user_outcome, Outcome::KernelThread | Outcome::NoUserMemory);
-        if let Some(walker) = &mut self.walker
-            && has_memory
-            && sample.start_time != 0
-        {
+        if has_memory && sample.start_time != 0 {
             walker.saw(&sample, owner);
         }
-        if let Some(walker) = &mut self.walker
-            && sample.snapshot.is_some()
-        {
+        if sample.snapshot.is_some() {
             let mappings = self.processes.pinned_mappings(sample.tgid);
             let unwalked = Unwalked { sample, owner, mappings, waits: 0 };
             if let Some(walked) = self.snapshots.take(unwalked, walker.store(), self.processes.files()) {
@@ -38,33 +40,29 @@ impl Session {
             }
             return;
         }
-        let now = self.clock.monotonic();
         let mut sample = sample;
-        if let Some(walker) = &mut self.walker
-            && sample.user_stack.is_some()
-            && walker.is_misled(&sample, owner, now)
-        {
+        if sample.user_stack.is_some() && walker.is_misled(&sample, owner, self.clock.monotonic()) {
             sample.user_stack = None;
             sample.user_outcome = Outcome::CodeReplaced;
         }
-        let ask_again = ask_again(&mut self.sampler);
-        self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
+        self.count(&sample, owner, None);
     }
 
     /// Counts a sample whose stack was walked here.
     fn walked(&mut self, walked: &Walked) {
         let (sample, owner) = (&walked.unwalked.sample, walked.unwalked.owner);
-        let unwound = &walked.unwound;
-        if unwound.is_off_the_map {
+        if walked.unwound.is_off_the_map {
             self.processes.doubt(sample.tgid, sample.at);
         }
         if let Some(walker) = &mut self.walker {
             walked.pages.iter().for_each(|&(key, page)| walker.want(key, page));
         }
-        let mappings = &walked.unwalked.mappings;
-        let part = WalkedPart { frames: &unwound.frames, outcome: unwound.outcome, mappings };
+        self.count(sample, owner, Some(walked));
+    }
+
+    fn count(&mut self, sample: &RawSample, owner: SampleOwner, walked: Option<&Walked>) {
         let ask_again = ask_again(&mut self.sampler);
-        self.window.take_walked(sample, owner, part, &mut self.stacks, &mut self.processes, ask_again);
+        self.window.take(sample, owner, walked, &mut self.stacks, &mut self.processes, ask_again);
     }
 
     /// Walks what waited for rows that have been read since.
@@ -82,7 +80,7 @@ impl Session {
             && let Some(left) = ROWS_WAIT_MAX.checked_sub(self.clock.since(started))
         {
             let is_idle = !walker.store().wait(left);
-            walker.store().collect();
+            walker.collect();
             self.retry_snapshots();
             if is_idle {
                 break; // nothing is being made that they could wait for

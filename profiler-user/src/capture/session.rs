@@ -1,4 +1,4 @@
-//! The stages of one capture, wired and driven by one thread.
+//! The stages from rings to a segment, wired and driven by one thread.
 //!
 //! Every 100 ms, when the ring fills to its mark, and sooner after a process has begun to send snapshots: samples are drained, then process events, then both
 //! are handed on by time up to the horizon. What is read meanwhile is `/proc` and the headers of mapped files,
@@ -6,19 +6,19 @@
 
 mod samples;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use profiler_common::abi::WALK_BY_ROWS;
+use profiler_common::abi::{PROGRAMS, RunTime, WALK_BY_ROWS};
 use profiler_common::outcome::Outcome;
 use tokio::io::unix::AsyncFd;
 
-use super::command::{Ended, Profiled};
-use super::config::Config;
-use super::error::RecordError;
-use super::live::{Live, Progress};
+use super::admission::Admission;
+use super::config::SessionConfig;
+use super::error::CaptureError;
 use super::rounds::Rounds;
+use super::segment::Segment;
 use super::setup::{descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
-use super::signals::Signals;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
 use crate::aggregate::window::Window;
@@ -30,10 +30,9 @@ use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos};
-use crate::process::FileId;
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
-use crate::sample::{Sampler, TickSource};
+use crate::sample::{Hertz, Loaded, Sampler, TickSource, Ticks, online_cpus};
 use crate::unwind::publisher::blocks_within;
 use crate::unwind::snapshots::Snapshots;
 use crate::unwind::walker::Walker;
@@ -49,13 +48,18 @@ const IN_FLIGHT_NANOS: u64 = 1_000_000;
 const READ_AHEAD: usize = 50;
 /// Frames of the definitions that are kept: 32 MB.
 const FRAMES_MAX: usize = 2 << 20;
-/// A capture in progress.
-pub(super) struct Session {
+
+/// Sampling in progress.
+pub struct Session<A> {
+    config: SessionConfig,
     clock: Clock,
+    admission: A,
     own: Tgid,
     own_children_before_exec: bool,
+    ticks: Ticks,
     sampler: Sampler,
     ring: AsyncFd<SampleRing>,
+    rounds: Rounds,
     side_band: SideBand,
     targets: Targets,
     merge: Merge,
@@ -71,37 +75,38 @@ pub(super) struct Session {
     last_round: MonotonicNanos,
 }
 
-/// What a capture leaves to be named and written.
-pub(super) struct Recording {
-    pub processes: ProcessTable,
-    pub window: Window,
-    pub counts: Counts,
-    pub event: SampledEvent,
-    pub started: MonotonicNanos,
-    pub duration: Duration,
-    /// Files whose unwind information cannot be used, and why.
-    pub unusable: Vec<(FileId, String)>,
+/// The figures since the last cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Since sampling began.
+    pub elapsed: Duration,
+    /// Taken.
+    pub samples: u64,
+    /// Ticks that found the ring full.
+    pub lost: u64,
+    /// Processes seen.
+    pub processes: usize,
 }
 
-impl Session {
-    /// Loads everything; nothing ticks yet.
-    pub(super) fn open(config: &Config, host: &Host, keep_timeline: bool) -> Result<Self, RecordError> {
+impl<A: Admission> Session<A> {
+    /// Loads everything; nothing ticks yet. Needs a runtime of tokio's, and stays with it.
+    pub fn open(config: SessionConfig, host: &Host, admission: A) -> Result<Self, CaptureError> {
         let mut warnings = Vec::new();
         if let Some(missing) = Capabilities::of_this_thread(&host.proc)?.missing() {
             if !missing.can_sample() {
-                return Err(RecordError::NotPermitted(missing));
+                return Err(CaptureError::NotPermitted(missing));
             }
             warnings.push(missing.to_string());
         }
         let own = std::process::id();
-        let shares_ids = shares_ids(config, host, &mut warnings)?;
-        let cpus = Sampler::online_cpus()?;
+        let shares_ids = shares_ids(&config, host, &mut warnings)?;
+        let cpus = online_cpus()?;
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
-        let sampler_config = sampler_config(config, host, shares_ids, ring_bytes, &mut warnings)?;
+        let sampler_config = sampler_config(&config, host, shares_ids, ring_bytes, &mut warnings)?;
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks);
-        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
+        let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
         if let Some(bytes) = side_band.reduced_ring_bytes() {
@@ -111,97 +116,101 @@ impl Session {
                 bytes >> 10
             ));
         }
-        let targets = Targets::enter(config, &host.proc, own, &mut sampler)?;
-        let walker = by_rows.then(|| walker(config, host, &mut sampler, &mut warnings)).transpose()?;
+        let targets = Targets::enter(&config.scope, config.include_self, &host.proc, own, &mut sampler)?;
+        let walker = tables.map(|tables| walker(&config, host, tables, &mut warnings)).transpose()?;
         let ring = SampleRing::new(ring);
-        let ring = ring.watched().map_err(|source| RecordError::System { what: "watch the ring", source })?;
+        let ring = ring.watched().map_err(CaptureError::system("watch the ring"))?;
+        let rounds = Rounds::every(ROUND).map_err(CaptureError::system("start a timer"))?;
         Ok(Self {
             clock: host.clock,
+            admission,
             own: Tgid(own),
             own_children_before_exec: config.include_self,
+            ticks,
             sampler,
             ring,
+            rounds,
             side_band,
             targets,
             merge: Merge::default(),
             stacks: DefinedStacks::with_frames(FRAMES_MAX),
             processes: ProcessTable::new(host.proc.clone(), descriptors_max),
-            window: Window::new(keep_timeline),
+            window: Window::new(config.keep_timeline),
             walker,
             snapshots: Snapshots::default(),
             counts: Counts::default(),
             warnings,
-            event: match config.event {
-                TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
-                TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
-            },
+            event: sampled_event(&config),
+            config,
             started: MonotonicNanos(0),
             last_round: MonotonicNanos(0),
         })
     }
 
     /// What works less well than it could.
-    pub(super) fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// Starts the ticks. Gives the number of CPUs.
-    pub(super) fn start(&mut self, config: &Config) -> Result<usize, RecordError> {
+    pub fn start(&mut self) -> Result<usize, CaptureError> {
         self.started = self.clock.monotonic();
-        Ok(self.sampler.attach(config.event, config.rate)?)
+        Ok(self.ticks.attach(self.config.event, self.config.rate)?)
     }
 
-    /// Samples until something ends it.
-    pub(super) async fn run(
-        &mut self,
-        config: &Config,
-        mut profiled: Option<&mut Profiled>,
-        signals: &mut Signals,
-        live: &mut Live,
-        console: &mut impl std::io::Write,
-    ) -> Result<Ended, RecordError> {
-        let mut rounds =
-            Rounds::every(ROUND).map_err(|source| RecordError::System { what: "start a timer", source })?;
-        let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
-        tokio::pin!(deadline);
+    /// Waits for what comes next, the beat or a ring that fills up, and takes what is there. May be dropped while it
+    /// waits.
+    pub async fn turn(&mut self) -> Result<(), CaptureError> {
         loop {
-            let ended = tokio::select! {
-                beat = rounds.next() => {
-                    beat.map_err(|source| RecordError::System { what: "wait for a timer", source })?;
-                    self.targets.have_ended(config).then_some(Ended::Targets)
+            tokio::select! {
+                beat = self.rounds.next() => {
+                    beat.map_err(CaptureError::system("wait for a timer"))?;
+                    break;
                 }
                 filled = self.ring.readable() => {
-                    filled.map_err(|source| RecordError::System { what: "watch the ring", source })?.clear_ready();
-                    rounds.hurry().map_err(|source| RecordError::System { what: "set a timer", source })?;
-                    if self.clock.since(self.last_round) < BETWEEN_ROUNDS_MIN {
-                        continue; // the hurried beat comes soon; the ring has room until then
+                    filled.map_err(CaptureError::system("watch the ring"))?.clear_ready();
+                    self.rounds.hurry().map_err(CaptureError::system("set a timer"))?;
+                    // Else the hurried beat comes soon; the ring has room until then.
+                    if self.clock.since(self.last_round) >= BETWEEN_ROUNDS_MIN {
+                        break;
                     }
-                    None
                 }
-                ended = signals.next() => Some(ended),
-                () = &mut deadline, if config.duration.is_some() => Some(Ended::Duration),
-                () = command_ended(profiled.as_deref_mut()), if profiled.is_some() => Some(Ended::Command),
-            };
-            if let Some(ended) = ended {
-                return Ok(ended);
-            }
-            self.last_round = self.clock.monotonic();
-            let horizon = MonotonicNanos(self.last_round.0.saturating_sub(IN_FLIGHT_NANOS));
-            self.round(horizon);
-            self.processes.read_older(READ_AHEAD);
-            if live.is_due(self.clock.since(self.started)) {
-                live.update(self.progress(), console);
             }
         }
+        self.last_round = self.clock.monotonic();
+        let horizon = MonotonicNanos(self.last_round.0.saturating_sub(IN_FLIGHT_NANOS));
+        self.round(horizon);
+        self.processes.read_older(READ_AHEAD);
+        Ok(())
     }
 
-    /// Stops the ticks and takes what is still in the rings.
-    pub(super) fn finish(mut self) -> Recording {
+    /// Whether all that could be sampled has ended.
+    pub fn targets_have_ended(&self) -> bool {
+        self.targets.have_ended()
+    }
+
+    /// Hands over what was sampled since it started or was cut last.
+    pub fn cut(&mut self) -> Segment {
         let duration = self.clock.since(self.started);
-        self.sampler.detach();
+        let started = std::mem::replace(&mut self.started, self.clock.monotonic());
+        let window = self.window.take_all();
+        self.counts.merge(window.counts());
+        let sampled = self.processes.take_sampled(window.places(), self.snapshots.owners_mut());
+        Segment { window, sampled, event: self.event, started, duration }
+    }
+
+    /// Stops the ticks, takes what is still in the rings, and waits for rows that stacks wait for, within reason.
+    pub fn finish(&mut self) -> Segment {
+        let duration = self.clock.since(self.started);
+        self.ticks.detach();
         self.round(MonotonicNanos(u64::MAX));
         self.finish_snapshots();
-        let mut counts = self.counts;
+        Segment { duration, ..self.cut() }
+    }
+
+    /// All that happened so far, by outcome: counted in the kernel and here.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts.clone();
         for &outcome in Outcome::ALL {
             counts.add(outcome, self.sampler.counter(outcome).unwrap_or(0));
         }
@@ -211,15 +220,39 @@ impl Session {
         if let Some(walker) = &self.walker {
             counts.merge(&walker.counts());
         }
-        Recording {
-            processes: self.processes,
-            window: self.window,
-            counts,
-            event: self.event,
-            started: self.started,
-            duration,
-            unusable: self.walker.iter().flat_map(Walker::unusable).collect(),
+        counts
+    }
+
+    /// What the kernel half has cost so far, by program.
+    pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], CaptureError> {
+        Ok(self.sampler.run_times()?)
+    }
+
+    /// Samples at another rate from now on. What was sampled before is weighed as it was.
+    pub fn set_rate(&mut self, rate: Hertz) -> Result<(), CaptureError> {
+        if rate != self.config.rate {
+            self.ticks.attach(self.config.event, rate)?;
+            self.config.rate = rate;
+            self.event = sampled_event(&self.config);
         }
+        Ok(())
+    }
+
+    /// Samples per second on each CPU.
+    pub fn rate(&self) -> Hertz {
+        self.config.rate
+    }
+
+    /// Files whose unwind information cannot be used, by path, and why.
+    pub fn unusable_files(&self) -> Vec<(PathBuf, String)> {
+        let files = self.processes.files();
+        let unusable = self.walker.iter().flat_map(Walker::unusable);
+        unusable.filter_map(|(id, why)| Some((files.get(id)?.path.clone(), why))).collect()
+    }
+
+    /// What is decided about processes.
+    pub fn admission(&mut self) -> &mut A {
+        &mut self.admission
     }
 
     fn round(&mut self, horizon: MonotonicNanos) {
@@ -239,14 +272,16 @@ impl Session {
         let sampler = &mut self.sampler;
         let now = self.clock.monotonic();
         let mut walker = self.walker.as_mut();
+        let admission = &mut self.admission;
         self.processes.forget_ended(now, |ended| {
             sampler.remove_target(ended.0);
+            admission.forget(ended);
             if let Some(walker) = walker.as_mut() {
                 walker.forget(ended, now);
             }
         });
         if let Some(walker) = &mut self.walker {
-            walker.store().collect();
+            walker.collect();
         }
         // Before pages are loaded, so that those which these walks came by are loaded too.
         self.retry_snapshots();
@@ -255,9 +290,15 @@ impl Session {
         }
     }
 
-    fn progress(&self) -> Progress {
+    /// Since sampling began, or was cut last.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.since(self.started)
+    }
+
+    /// How it goes.
+    pub fn progress(&self) -> Progress {
         Progress {
-            elapsed: self.clock.since(self.started),
+            elapsed: self.elapsed(),
             samples: self.window.samples(),
             lost: self.sampler.counter(Outcome::SampleRingFull).unwrap_or(0),
             processes: self.processes.sampled_processes().len(),
@@ -265,9 +306,9 @@ impl Session {
     }
 }
 
-/// Ends with the command.
-async fn command_ended(profiled: Option<&mut Profiled>) {
-    if let Some(profiled) = profiled {
-        profiled.ended().await;
+fn sampled_event(config: &SessionConfig) -> SampledEvent {
+    match config.event {
+        TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
+        TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
     }
 }

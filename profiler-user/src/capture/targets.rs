@@ -7,7 +7,7 @@ use profiler_common::abi::Target;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::config::Config;
+use super::config::Scope;
 use crate::host::ProcFs;
 use crate::sample::{SampleError, Sampler};
 
@@ -16,13 +16,15 @@ use crate::sample::{SampleError, Sampler};
 pub(super) struct Targets {
     /// Readable once the process has ended.
     watched: Vec<OwnedFd>,
-    wait_for_children: bool,
+    /// Nothing else is sampled: neither children of theirs, which may outlive them, nor of ours.
+    are_all: bool,
 }
 
 impl Targets {
-    /// Enters everything that is to be sampled. `own_pid` is entered for its children if there is a command.
+    /// Enters everything that is to be sampled. `own_pid` is entered for its children if they are wanted.
     pub(super) fn enter(
-        config: &Config,
+        scope: &Scope,
+        include_self: bool,
         proc: &ProcFs,
         own_pid: u32,
         sampler: &mut Sampler,
@@ -33,27 +35,27 @@ impl Targets {
             sampled: u32::from(sampled),
             follow_children: u32::from(follow),
         };
-        if !config.command.is_empty() {
-            sampler.add_target(own_pid, any(config.include_self, true))?;
+        if scope.own_children {
+            sampler.add_target(own_pid, any(include_self, true))?;
         }
         let mut watched = Vec::new();
-        for &pid in &config.pids {
-            sampler.add_target(pid, any(true, config.children))?;
+        for &pid in &scope.pids {
+            sampler.add_target(pid, any(true, scope.children))?;
             // Gone already: poll has nothing to watch, which counts as ended.
             watched.extend(process_handle(pid));
         }
-        if config.children {
-            for pid in descendants(proc, &config.pids) {
+        if scope.children {
+            for pid in descendants(proc, &scope.pids) {
                 sampler.add_target(pid, any(true, true))?;
             }
         }
-        Ok(Self { watched, wait_for_children: config.children })
+        let are_all = !scope.pids.is_empty() && !scope.follows_forks();
+        Ok(Self { watched, are_all })
     }
 
-    /// Whether everything that was asked for by pid has ended. Never, if children are followed: they may
-    /// outlive their parents.
-    pub(super) fn have_ended(&self, config: &Config) -> bool {
-        if config.pids.is_empty() || !config.command.is_empty() || self.wait_for_children {
+    /// Whether everything that is sampled has ended.
+    pub(super) fn have_ended(&self) -> bool {
+        if !self.are_all {
             return false;
         }
         let mut fds: Vec<PollFd<'_>> = self.watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
