@@ -1,5 +1,6 @@
 //! Stage: a process → the labels that its samples are delivered under, and the rule that named its service.
 
 pub mod cgroup;
+pub mod containers;
 pub mod kubernetes;
 pub mod labels;
