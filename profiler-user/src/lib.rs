@@ -16,6 +16,7 @@ pub mod deliver;
 pub mod doctor;
 pub mod elf;
 pub mod host;
+pub mod privileges;
 pub mod process;
 pub mod record;
 pub mod sample;
