@@ -1,6 +1,7 @@
 //! What values mean together and on this host: keys that exclude or need each other, files that are not there, limits
 //! of the kernel. Errors stop the daemon; warnings are what works and is worth a word.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -14,6 +15,8 @@ use super::place::Place;
 use super::problem::{At, Report, Wrong};
 use super::reader::Places;
 use super::{DaemonConfig, Endpoint, Http, LabelSettings, Sampling};
+use crate::attribute::relabel::{Relabel, RelabelError};
+use crate::deliver::serve::ListenAddress;
 use crate::host::ProcFs;
 use crate::sample::kernel_features::max_sample_rate;
 use crate::unwind::publisher::TABLES_BYTES_MIN;
@@ -101,31 +104,35 @@ impl Checks<'_> {
                 self.report.warning(at, Wrong::Value(message));
             }
         }
+        for (position, rule) in labels.relabel_configs.iter().enumerate() {
+            // One by one, so that all that are wrong are told.
+            if let Err(RelabelError::Rule { fault, .. }) = Relabel::new(vec![rule.to_relabel()]) {
+                let key = format!("labels.relabel_configs[{position}]");
+                let place = self.given(&key).unwrap_or(Place::Default);
+                self.report.error(At { key, place }, Wrong::Value(with_source(&fault)));
+            }
+        }
+        if let Err(many @ RelabelError::TooManyRules { .. }) = Relabel::new(labels.relabel_rules()) {
+            self.error("labels.relabel_configs", Wrong::Value(many.to_string()));
+        }
     }
 
     fn endpoint(&mut self, key: &str, endpoint: &Endpoint) {
         let of = |name: &str| join(key, name);
-        if !matches!(endpoint.url.scheme(), "http" | "https") {
-            let message = format!("is a URL of {}://; must be http:// or https://", endpoint.url.scheme());
-            self.error(&of("url"), Wrong::Value(message));
-        }
-        let has_password =
-            endpoint.basic_auth_password.is_some() || endpoint.basic_auth_password_file.is_some();
-        let has_bearer = endpoint.bearer_token.is_some() || endpoint.bearer_token_file.is_some();
-        if endpoint.basic_auth_password.is_some() && endpoint.basic_auth_password_file.is_some() {
-            self.conflict(&of("basic_auth.password_file"), "there is a password too; which one?");
-        }
-        if endpoint.bearer_token.is_some() && endpoint.bearer_token_file.is_some() {
-            self.conflict(&of("bearer_token_file"), "there is a bearer_token too; which one?");
-        }
-        if has_password && endpoint.basic_auth_username.is_none() {
-            self.conflict(&of("basic_auth.username"), "is missing: there is a password");
-        }
-        if has_bearer && (has_password || endpoint.basic_auth_username.is_some()) {
-            self.conflict(&of("bearer_token"), "there is basic_auth too, and a request has one of them");
-        }
-        if endpoint.tls_cert_file.is_some() != endpoint.tls_key_file.is_some() {
-            self.conflict(&of("tls.cert_file"), "cert_file and key_file need each other");
+        match endpoint.to_push().validate() {
+            Ok(_) => self.odd_endpoint(key, endpoint),
+            Err(errors) => {
+                for error in errors {
+                    // Begins with the key that it is about, or with two: "bearer_token and basic_auth: …".
+                    let text = error.to_string();
+                    let (names, message) = text.split_once(": ").unwrap_or(("", &text));
+                    let given = names.split(" and ").map(of).find_map(|key| self.given(&key));
+                    let beside = || self.given(of(names).rsplit_once('.')?.0);
+                    let place = given.or_else(beside).unwrap_or(Place::Default);
+                    let at = At { key: of(names), place };
+                    self.report.error(at, Wrong::Value(message.to_owned()));
+                }
+            }
         }
         for (name, file) in [
             ("basic_auth.password_file", &endpoint.basic_auth_password_file),
@@ -136,13 +143,27 @@ impl Checks<'_> {
         ] {
             self.readable(&of(name), file.as_deref());
         }
-        if (has_bearer || has_password) && endpoint.url.scheme() == "http" {
+    }
+
+    /// Where a key, or one of those in a table of this name, was written.
+    fn given(&self, key: &str) -> Option<Place> {
+        let inside = format!("{key}.");
+        let mut found = self
+            .places
+            .iter()
+            .filter(|(path, place)| (*path == key || path.starts_with(&inside)) && **place != Place::Default);
+        found.next().map(|(_, place)| place.clone())
+    }
+
+    fn odd_endpoint(&mut self, key: &str, endpoint: &Endpoint) {
+        let has_bearer = endpoint.bearer_token.is_some() || endpoint.bearer_token_file.is_some();
+        if (has_bearer || endpoint.basic_auth_username.is_some()) && endpoint.url.scheme() == "http" {
             let message = "credentials go over http:// for everybody on the way to read".to_owned();
-            self.warning(&of("url"), Wrong::Value(message));
+            self.warning(&join(key, "url"), Wrong::Value(message));
         }
         if endpoint.tls_insecure_skip_verify {
             let message = "whoever answers is believed to be the database".to_owned();
-            self.warning(&of("tls.insecure_skip_verify"), Wrong::Value(message));
+            self.warning(&join(key, "tls.insecure_skip_verify"), Wrong::Value(message));
         }
     }
 
@@ -150,12 +171,19 @@ impl Checks<'_> {
         if http.token.is_some() && http.token_file.is_some() {
             self.conflict("http.token_file", "there is a token too; which one?");
         }
-        self.readable("http.token_file", http.token_file.as_deref());
+        if let Err(wrong) = http.access() {
+            let key = if http.token.is_some() { "http.token" } else { "http.token_file" };
+            self.error(key, wrong);
+        }
         let has_token = http.token.is_some() || http.token_file.is_some();
         if http.loopback_needs_token && !has_token {
             self.conflict("http.loopback_needs_token", "there is no token to be shown");
         }
-        if let Some(address) = http.listen.iter().find(|address| !address.ip().is_loopback() && !has_token) {
+        let is_elsewhere = |address: &&ListenAddress| match address {
+            ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            ListenAddress::Unix(_) => false,
+        };
+        if let Some(address) = http.listen.iter().find(is_elsewhere).filter(|_| !has_token) {
             let message = format!(
                 "{address} is not loopback and there is no token: from elsewhere metrics and health can be seen, nothing else; {} gives one",
                 variable_name("http.token")
@@ -171,6 +199,17 @@ impl Checks<'_> {
             self.error(key, Wrong::File { path: file.to_owned(), source });
         }
     }
+}
+
+/// An error and what it comes from, in a line.
+fn with_source(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// Only regular files: a pipe would be waited for.

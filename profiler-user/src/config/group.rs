@@ -15,7 +15,7 @@ use super::reader::Reader;
 pub(super) type Shown = Vec<(&'static Key, Option<toml::Value>)>;
 
 /// A table of keys.
-pub(super) trait Group: Sized + Clone + PartialOrd + 'static {
+pub(super) trait Group: Sized + Clone + PartialEq + 'static {
     /// What the table is for, in lines.
     const ABOUT: &'static [&'static str];
     /// Its keys, in the order of their declaration.
@@ -46,7 +46,7 @@ macro_rules! settings {
         }
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq, PartialOrd)]
+        #[derive(Clone, Debug, PartialEq)]
         pub struct $name {
             $( $(#[doc = $doc])+ pub $field: $type, )+
         }

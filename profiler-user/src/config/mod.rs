@@ -13,6 +13,7 @@
 //! Option over variable over file over default. Opens the file and what it names, nothing else; prints nothing.
 
 mod check;
+mod convert;
 mod document;
 mod example;
 mod group;
@@ -34,8 +35,8 @@ pub use example::example;
 pub(crate) use key::option_name;
 pub use key::{Change, Key, VARIABLE_PREFIX};
 pub use keys::{
-    Action, Budget, Containers, Endpoint, Http, Kubernetes, LabelSettings, Log, LogFormat, LogLevel,
-    ProfileLimits, Push, RelabelRule, Sampling, Shutdown, Spool, Switch,
+    Budget, Containers, Endpoint, Http, Kubernetes, LabelSettings, Log, LogFormat, LogLevel, ProfileLimits,
+    Push, RelabelRule, Sampling, Shutdown, Spool, Switch,
 };
 pub use load::{Loaded, Loader};
 pub use place::Place;

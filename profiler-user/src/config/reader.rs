@@ -3,6 +3,7 @@
 //! A higher layer replaces a value as a whole: lists and tables are not merged. The keys of the first table of a list
 //! (`push`) may have options and variables of their own, which lie over what the file has there.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use toml::Spanned;
@@ -180,8 +181,8 @@ impl Layers {
 fn out_of_bounds<T: Value>(value: &T, key: &Key) -> Option<Wrong> {
     let shown = value.to_toml()?; // what is not set has no bounds
     let bound = |text: Option<&'static str>| text.and_then(|text| T::from_text(text).ok());
-    let is_less = bound(key.least).is_some_and(|least| *value < least);
-    let is_more = bound(key.most).is_some_and(|most| *value > most);
+    let lies = |text, side| bound(text).is_some_and(|bound| value.compare(&bound) == Some(side));
+    let is_outside = lies(key.least, Ordering::Less) || lies(key.most, Ordering::Greater);
     let shown = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
-    (is_less || is_more).then(|| Wrong::Range { value: shown, range: key.range().unwrap_or_default() })
+    is_outside.then(|| Wrong::Range { value: shown, range: key.range().unwrap_or_default() })
 }

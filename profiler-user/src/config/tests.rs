@@ -8,6 +8,7 @@ use expect_test::{Expect, expect, expect_file};
 use toml::de::DeTable;
 
 use super::*;
+use crate::attribute::relabel::Action;
 use crate::cli::Cli;
 use crate::host::ProcFs;
 
@@ -74,7 +75,7 @@ rate = 5
 rte = 49
 window = "10x"
 unwind = "row"
-kernel_stacks = "yes"
+include_self = "yes"
 cache_dir = 7
 [budget]
 cpu_percent = "2"
@@ -108,7 +109,7 @@ drain_timeout = 0
         config.toml:5:1: sampling.rte: there is no such key; did you mean `rate`?
         config.toml:6:10: sampling.window: "10x" is not a time; write 15s, 500ms or 1m 30s
         config.toml:7:10: sampling.unwind: "row" is none of rows, frame-pointers
-        config.toml:8:17: sampling.kernel_stacks: expected true or false, without quotes, found a text in quotes
+        config.toml:8:16: sampling.include_self: expected true or false, without quotes, found a text in quotes
         config.toml:9:13: sampling.cache_dir: expected a path in quotes, found a whole number
         config.toml:11:15: budget.cpu_percent: expected a number without quotes, such as 1.5, found a text in quotes
         config.toml:12:14: budget.memory_max: 1MiB is out of bounds: must be at least 64MiB
@@ -118,7 +119,7 @@ drain_timeout = 0
         config.toml:19:7: push[1].url: names no host (its scheme is "db"); write http://HOST:PORT
         config.toml:20:11: push[1].headers: "X Y" is not a header's name
         config.toml:22:19: labels.static.team: expected a text in quotes, found a whole number
-        config.toml:23:31: labels.relabel_configs[0].action: "dorp" is none of replace, keep, drop, keepequal, dropequal, hashmod, labelmap, labeldrop, labelkeep, lowercase, uppercase
+        config.toml:23:31: labels.relabel_configs[0].action: unknown relabel action "dorp"; there are replace, keep, drop, keepequal, dropequal, hashmod, labelmap, labeldrop, labelkeep, lowercase, uppercase
         config.toml:23:39: labels.relabel_configs[0].source_label: there is no such key; did you mean `source_labels`?
         config.toml:23:63: labels.relabel_configs[1]: expected a table, found a text in quotes
         config.toml:25:10: http.listen: expected a list in brackets, found a text in quotes
@@ -173,9 +174,9 @@ fn keys_that_exclude_or_need_each_other_are_told() {
         r#"
 [[push]]
 url = "ftp://a"
-basic_auth = { password = "hunter2", password_file = "/etc/hostname" }
+basic_auth = { password = "hunter2", password_file = "Cargo.toml" }
 bearer_token = "hunter3"
-tls.key_file = "/etc/hostname"
+tls.key_file = "Cargo.toml"
 [http]
 loopback_needs_token = true
 [labels]
@@ -184,15 +185,15 @@ static = { "1x" = "a", __y = "b", ok = "c" }
 unwind_tables_max = "1MiB"
 "#,
         expect![[r#"
-            config.toml:3:7: push[0].url: is a URL of ftp://; must be http:// or https://
-            config.toml:4:54: push[0].basic_auth.password_file: there is a password too; which one?
-            config.toml:5:16: push[0].bearer_token: there is basic_auth too, and a request has one of them
+            config.toml:3:7: push[0].url: ftp:// is not known; http:// and https:// are
+            config.toml:4:27: push[0].basic_auth and bearer_token: one of both
+            config.toml:4:27: push[0].basic_auth.username: is empty
+            config.toml:4:27: push[0].basic_auth.password and basic_auth.password_file: one of both
+            config.toml:6:16: push[0].tls.key_file: needs tls.cert_file beside it
             config.toml:8:24: http.loopback_needs_token: there is no token to be shown
             config.toml:10:10: labels.static.1x: is no name of a label: letters, digits and _, no digit first, no __ before it
             config.toml:10:10: labels.static.__y: is no name of a label: letters, digits and _, no digit first, no __ before it
-            config.toml:12:21: sampling.unwind_tables_max: the empty tables alone take most of 11.3 MiB; give more
-            push[0].basic_auth.username: is missing: there is a password
-            push[0].tls.cert_file: cert_file and key_file need each other"#]],
+            config.toml:12:21: sampling.unwind_tables_max: the empty tables alone take most of 11.3 MiB; give more"#]],
     );
 }
 
@@ -204,6 +205,8 @@ window = "1s"
 [[push]]
 url = "http://db:4040"
 bearer_token = "hunter2"
+[[push]]
+url = "https://db:4040"
 tls.insecure_skip_verify = true
 [http]
 listen = ["0.0.0.0:4041"]
@@ -220,9 +223,9 @@ team = ""
     expect![[r#"
         config.toml:3:10: sampling.window: windows under 5s are for tests: each costs requests and storage
         config.toml:5:7: push[0].url: credentials go over http:// for everybody on the way to read
-        config.toml:7:28: push[0].tls.insecure_skip_verify: whoever answers is believed to be the database
-        config.toml:9:10: http.listen: 0.0.0.0:4041 is not loopback and there is no token: from elsewhere metrics and health can be seen, nothing else; FLAMEKEEPER_HTTP_TOKEN gives one
-        config.toml:10:1: labels.static.team: is empty, and Prometheus takes such a label for none
+        config.toml:9:28: push[1].tls.insecure_skip_verify: whoever answers is believed to be the database
+        config.toml:11:10: http.listen: 0.0.0.0:4041 is not loopback and there is no token: from elsewhere metrics and health can be seen, nothing else; FLAMEKEEPER_HTTP_TOKEN gives one
+        config.toml:12:1: labels.static.team: is empty, and Prometheus takes such a label for none
         FLAMEKEEPER_WINDWO: nobody reads this variable; did you mean FLAMEKEEPER_WINDOW?"#]].assert_eq(&warnings.join("\n"));
     let none = Given::default().load().unwrap();
     assert_eq!(none.warnings.len(), 1);
@@ -280,8 +283,9 @@ const FULL: &str = r#"
 rate = 49
 cache_dir = ""
 [[push]]
-url = "https://me:hunter2@db/x"
-tls.ca_file = "/etc/hostname"
+url = "https://db/x"
+proxy_url = "http://me:hunter2@proxy:3128"
+tls.ca_file = "Cargo.toml"
 headers = { X-Key = "hunter3" }
 [[push]]
 url = "https://two"
@@ -314,15 +318,14 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         unwind = "rows"                                  # default
         unwind_tables_max = "64MiB"                      # default
         cache_dir = ""                                   # config.toml:4
-        kernel_stacks = true                             # default
         include_self = false                             # default
 
         [budget]
         cpu_percent = 1.0                                # default
-        memory_max = "1GiB"                              # config.toml:21
+        memory_max = "1GiB"                              # config.toml:22
 
         [[push]]
-        url = "https://me:********@db/x"                 # config.toml:6
+        url = "https://db/x"                             # config.toml:6
         # name: not set
         # tenant: not set
         # basic_auth.username: not set
@@ -330,23 +333,23 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         # basic_auth.password_file: not set
         # bearer_token: not set
         # bearer_token_file: not set
-        tls.ca_file = "/etc/hostname"                    # config.toml:7
+        tls.ca_file = "Cargo.toml"                       # config.toml:8
         # tls.cert_file: not set
         # tls.key_file: not set
         tls.insecure_skip_verify = false                 # default
-        headers = { X-Key = "********" }                 # config.toml:8
-        # proxy_url: not set
+        headers = { X-Key = "****************" }         # config.toml:9
+        proxy_url = "http://me:****************@proxy:3128/" # config.toml:7
         proxy_from_environment = false                   # default
         timeout = "10s"                                  # default
 
         [[push]]
-        url = "https://two/"                             # config.toml:10
+        url = "https://two/"                             # config.toml:11
         # name: not set
         # tenant: not set
         # basic_auth.username: not set
         # basic_auth.password: not set
         # basic_auth.password_file: not set
-        bearer_token = "********"                        # config.toml:11
+        bearer_token = "****************"                # config.toml:12
         # bearer_token_file: not set
         # tls.ca_file: not set
         # tls.cert_file: not set
@@ -368,19 +371,19 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         reject_older_than = "1h"                         # default
 
         [labels]
-        static = { team = "core" }                       # config.toml:15
+        static = { team = "core" }                       # config.toml:16
         # instance: not set
         hostname = false                                 # default
         label_sets_max = 200                             # default
 
         [[labels.relabel_configs]]
-        source_labels = ["a", "b"]                       # config.toml:18
+        source_labels = ["a", "b"]                       # config.toml:19
         separator = ";"                                  # default
-        regex = '\d+'                                    # config.toml:19
+        regex = '\d+'                                    # config.toml:20
         modulus = 0                                      # default
         target_label = ""                                # default
         replacement = "$1"                               # default
-        action = "drop"                                  # config.toml:17
+        action = "drop"                                  # config.toml:18
 
         [kubernetes]
         enabled = "auto"                                 # default
@@ -391,14 +394,16 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         # ca_file: not set
 
         [containers]
-        docker_dir = "/var/lib/docker"                   # default
-        containerd_dir = "/run/containerd"               # default
-        storage_dir = "/var/lib/containers/storage"      # default
-        # docker_socket: not set
+        docker_dirs = ["/var/lib/docker"]                # default
+        containerd_dirs = ["/run/containerd", "/run/k3s/containerd", "/var/snap/microk8s/common/run/containerd"] # default
+        storage_run_dirs = ["/run/containers/storage"]   # default
+        storage_dirs = ["/var/lib/containers/storage"]   # default
+        home_dirs = ["/home"]                            # default
+        sockets = []                                     # default
 
         [http]
         listen = ["127.0.0.1:4041"]                      # default
-        token = "********"                               # config.toml:13
+        token = "****************"                       # config.toml:14
         # token_file: not set
         loopback_needs_token = false                     # default
         allowed_hosts = []                               # default
@@ -415,10 +420,10 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
 
 #[test]
 fn what_is_shown_reads_back_as_the_same() {
-    let first = loaded(&FULL.replace("hunter5-hunter5-hunter5", "********"));
+    let first = loaded(FULL);
     let again = loaded(&show(&first, None));
     let changed: Vec<_> = first.config.changed(&again.config).iter().map(|key| key.path).collect();
-    assert_eq!(changed, ["push"], "secrets alone");
+    assert_eq!(changed, ["push", "http.token"], "secrets alone");
 }
 
 /// Every key with its whole path, those of lists' tables too; and whether it has options.
@@ -473,13 +478,13 @@ fn the_options_reach_the_configuration() {
         "--rate",
         "49",
         "--include-self",
-        "--kernel-stacks=false",
+        "--labels-hostname=false",
         "--push-url=http://a",
     ];
     let crate::cli::Command::Daemon(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
     let config = Loader::new(None, args.options, [], ProcFs::at("no-such-folder")).load().unwrap().config;
     assert_eq!((config.sampling.rate.get(), config.push.endpoints.len()), (49, 1));
-    assert!(config.sampling.include_self && !config.sampling.kernel_stacks);
+    assert!(config.sampling.include_self && !config.labels.hostname);
     let refused = Cli::try_parse_from(["flamekeeper", "daemon", "--spol-dir", "x"]).unwrap_err().to_string();
     assert!(refused.contains("--spool-dir"), "{refused}");
 }

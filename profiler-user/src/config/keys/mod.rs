@@ -7,7 +7,6 @@ mod push;
 mod relabel;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,12 +15,13 @@ use clap::ValueEnum;
 use reqwest::Url;
 
 pub use push::Endpoint;
-pub use relabel::{Action, RelabelRule};
+pub use relabel::RelabelRule;
 
 use super::group::settings;
 use super::key::Key;
 use super::value::{Secret, Tables};
 use crate::cli::UnwindArg;
+use crate::deliver::serve::ListenAddress;
 use crate::sample::Hertz;
 
 settings! {
@@ -49,11 +49,6 @@ settings! {
 
         /// Folder where unwind rows are kept for the next start, in 256 MiB at most; an empty name for nowhere.
         cache_dir: Option<PathBuf> = Key::new("sampling.cache_dir", "FOLDER").default("/var/cache/flamekeeper").empty_counts();
-
-        /// Sample kernel code too.
-        ///
-        /// Without it stacks end where a program calls the kernel, and kernel threads are left out.
-        kernel_stacks: bool = Key::new("sampling.kernel_stacks", "BOOL").default("true");
 
         /// Do not leave flamekeeper itself out.
         include_self: bool = Key::new("sampling.include_self", "BOOL").default("false");
@@ -148,21 +143,27 @@ settings! {
 }
 
 settings! {
-    /// Where container runtimes keep the names of their containers.
+    /// Where container runtimes keep what they know of their containers. Each folder is optional; an empty list for none.
     pub struct Containers {
-        /// Docker's folder.
-        docker_dir: PathBuf = Key::new("containers.docker_dir", "FOLDER").default("/var/lib/docker");
+        /// Docker's data roots.
+        docker_dirs: Vec<PathBuf> = Key::new("containers.docker_dirs", "FOLDER").default("/var/lib/docker");
 
-        /// Folder of containerd's running tasks.
-        containerd_dir: PathBuf = Key::new("containers.containerd_dir", "FOLDER").default("/run/containerd");
+        /// containerd's state folders.
+        containerd_dirs: Vec<PathBuf> = Key::new("containers.containerd_dirs", "FOLDER").default("/run/containerd,/run/k3s/containerd,/var/snap/microk8s/common/run/containerd");
 
-        /// Folder of the storage that Podman and CRI-O share.
-        storage_dir: PathBuf = Key::new("containers.storage_dir", "FOLDER").default("/var/lib/containers/storage");
+        /// Run roots of containers/storage, which CRI-O and Podman share.
+        storage_run_dirs: Vec<PathBuf> = Key::new("containers.storage_run_dirs", "FOLDER").default("/run/containers/storage");
 
-        /// Docker's socket, or Podman's that speaks the same; asked only if it is given, and can be connected to.
+        /// Graph roots of containers/storage.
+        storage_dirs: Vec<PathBuf> = Key::new("containers.storage_dirs", "FOLDER").default("/var/lib/containers/storage");
+
+        /// Folders with homes in them, for the containers of users who run Podman or Docker without root.
+        home_dirs: Vec<PathBuf> = Key::new("containers.home_dirs", "FOLDER").default("/home");
+
+        /// Sockets that speak Docker's API, asked for what no folder tells; none unless given.
         ///
         /// A socket that only root may open refuses an agent that is not root.
-        docker_socket: Option<PathBuf> = Key::new("containers.docker_socket", "SOCKET").example("\"/run/docker.sock\"");
+        sockets: Vec<PathBuf> = Key::new("containers.sockets", "SOCKET").example("[\"/run/docker.sock\"]");
     }
 }
 
@@ -193,12 +194,12 @@ settings! {
 settings! {
     /// Metrics, health, targets and profiles for those who ask.
     pub struct Http {
-        /// Addresses to listen on; an empty list for none.
+        /// Addresses to listen on, or `unix:/path` of a socket; an empty list for none.
         ///
         /// Off loopback everybody can see metrics and health; the rest needs the token.
-        listen: Vec<SocketAddr> = Key::new("http.listen", "ADDRESS").default("127.0.0.1:4041");
+        listen: Vec<ListenAddress> = Key::new("http.listen", "ADDRESS").default("127.0.0.1:4041");
 
-        /// What clients from elsewhere have to show, as `Authorization: Bearer TOKEN`.
+        /// What clients from elsewhere have to show, as `Authorization: Bearer TOKEN`; 16 characters at least.
         token: Option<Secret> = Key::new("http.token", "TOKEN").example("\"0123456789abcdef\"").reload();
 
         /// File with the token, in place of it.
@@ -234,7 +235,7 @@ settings! {
 }
 
 /// Whether something is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
     /// If it can be.
     Auto,
@@ -245,7 +246,7 @@ pub enum Switch {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     /// What is broken.
     Error,
@@ -260,7 +261,7 @@ pub enum LogLevel {
 }
 
 /// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// `key=value` pairs.
     Logfmt,

@@ -62,6 +62,6 @@ settings! {
         proxy_from_environment: bool = Key::new("proxy_from_environment", "BOOL").default("false").reload();
 
         /// How long a request may take.
-        timeout: Duration = Key::new("timeout", "TIME").default("10s").between("1s", "5m").reload();
+        timeout: Duration = Key::new("timeout", "TIME").default("10s").between("100ms", "10m").reload();
     }
 }

@@ -1,7 +1,6 @@
 //! The keys of a rule, `[[labels.relabel_configs]]`: Prometheus' own, with its defaults.
 
-use clap::ValueEnum;
-
+use crate::attribute::relabel::Action;
 use crate::config::group::settings;
 use crate::config::key::Key;
 
@@ -26,35 +25,7 @@ settings! {
         /// The result; `$1` stands for the pattern's first group.
         replacement: String = Key::new("replacement", "TEXT").default("$1").reload();
 
-        /// What is done.
+        /// What is done: `replace`, `keep`, `drop`, `keepequal`, `dropequal`, `hashmod`, `labelmap`, `labeldrop`, `labelkeep`, `lowercase` or `uppercase`.
         action: Action = Key::new("action", "ACTION").default("replace").reload();
     }
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[clap(rename_all = "lower")]
-pub enum Action {
-    /// Writes the replacement to the target label if the pattern matches.
-    Replace,
-    /// Drops what does not match.
-    Keep,
-    /// Drops what matches.
-    Drop,
-    /// Drops what differs from the target label.
-    KeepEqual,
-    /// Drops what equals the target label.
-    DropEqual,
-    /// Writes a hash, modulo the modulus, to the target label.
-    HashMod,
-    /// Copies labels whose names match to the name that the replacement makes.
-    LabelMap,
-    /// Removes labels whose names match.
-    LabelDrop,
-    /// Removes labels whose names do not match.
-    LabelKeep,
-    /// Writes the value in small letters.
-    Lowercase,
-    /// Writes the value in capitals.
-    Uppercase,
 }

@@ -82,7 +82,7 @@ impl<T: Value> Value for BTreeMap<String, T> {
 }
 
 /// A list of tables, each with the same keys.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tables<T>(Vec<T>);
 
 impl<T> Deref for Tables<T> {

@@ -12,6 +12,8 @@ pub(super) use lists::inside;
 pub use network::Headers;
 pub use secret::Secret;
 
+use std::cmp::Ordering;
+
 use super::document::Node;
 use super::key::Key;
 use super::problem::{At, Report, Wrong};
@@ -19,7 +21,7 @@ use super::reader::Reader;
 use toml::de::DeValue;
 
 /// What a key can hold.
-pub(super) trait Value: Sized + Clone + PartialOrd {
+pub(super) trait Value: Sized + Clone + PartialEq {
     /// What a message says was expected, with an article.
     const EXPECTED: &'static str;
     /// What a file may write it as.
@@ -34,6 +36,11 @@ pub(super) trait Value: Sized + Clone + PartialOrd {
 
     /// As a file has it; `None` if it is not set. Secrets are masked.
     fn to_toml(&self) -> Option<toml::Value>;
+
+    /// Which of two is less, where there is such a thing: for bounds.
+    fn compare(&self, _other: &Self) -> Option<Ordering> {
+        None
+    }
 
     /// The names that it may have, if it is one of a few.
     fn choices() -> Vec<String> {

@@ -1,7 +1,6 @@
 //! Addresses to listen on, URLs, and headers of requests.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -10,14 +9,13 @@ use super::Value;
 use super::secret::{MASK, Secret};
 use crate::config::document::Node;
 use crate::config::problem::{At, Report, Wrong};
+use crate::deliver::serve::{BadAddress, ListenAddress};
 
-impl Value for SocketAddr {
+impl Value for ListenAddress {
     const EXPECTED: &'static str = "an address with a port in quotes, such as \"127.0.0.1:4041\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| {
-            format!("{text:?} is not an address with a port; write 127.0.0.1:4041, 0.0.0.0:4041 or [::]:4041")
-        })
+        text.parse().map_err(|error: BadAddress| error.to_string())
     }
 
     fn to_toml(&self) -> Option<toml::Value> {
@@ -49,7 +47,7 @@ impl Value for Url {
 }
 
 /// Headers of requests. Their values are not shown: they may well be keys.
-#[derive(Clone, Debug, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers(BTreeMap<String, Secret>);
 
 impl Headers {
@@ -99,7 +97,7 @@ mod tests {
     fn a_url_needs_a_host_and_hides_its_password() {
         let shown = |text| Url::from_text(text).map(|url| url.to_toml().unwrap().to_string());
         assert_eq!(shown("http://db:4040").unwrap(), r#""http://db:4040/""#);
-        assert_eq!(shown("http://me:hunter2@db/p").unwrap(), r#""http://me:********@db/p""#);
+        assert_eq!(shown("http://me:hunter2@db/p").unwrap(), r#""http://me:****************@db/p""#);
         let errors =
             ["db:4040", "4040", "http://", "http://me:hunter2@:x/"].map(|text| shown(text).unwrap_err());
         expect_test::expect![[r#"

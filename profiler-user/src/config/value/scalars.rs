@@ -1,5 +1,6 @@
 //! Numbers, times, sizes, texts, paths, choices, and any of them or nothing.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 
 use super::{InFile, Value};
+use crate::attribute::relabel::Action;
 use crate::cli::{self, UnwindArg};
 use crate::config::document::Node;
-use crate::config::keys::{Action, LogFormat, LogLevel, Switch};
+use crate::config::keys::{LogFormat, LogLevel, Switch};
 use crate::config::problem::Report;
 use crate::sample::Hertz;
 
@@ -24,6 +26,10 @@ impl Value for Hertz {
 
     fn to_toml(&self) -> Option<toml::Value> {
         Some(i64::from(self.get()).into())
+    }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
     }
 }
 
@@ -45,6 +51,10 @@ impl Value for u32 {
     fn to_toml(&self) -> Option<toml::Value> {
         Some(i64::from(*self).into())
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
+    }
 }
 
 impl Value for u64 {
@@ -61,6 +71,10 @@ impl Value for u64 {
     fn to_toml(&self) -> Option<toml::Value> {
         i64::try_from(*self).ok().map(Into::into)
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
+    }
 }
 
 impl Value for f64 {
@@ -74,6 +88,10 @@ impl Value for f64 {
 
     fn to_toml(&self) -> Option<toml::Value> {
         Some((*self).into())
+    }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
     }
 }
 
@@ -110,6 +128,10 @@ impl Value for Duration {
     fn to_toml(&self) -> Option<toml::Value> {
         Some(humantime::format_duration(*self).to_string().into())
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
+    }
 }
 
 impl Value for ByteSize {
@@ -131,6 +153,10 @@ impl Value for ByteSize {
                 .map_or_else(|| format!("{bytes}B"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
                 .into(),
         )
+    }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.partial_cmp(other)
     }
 }
 
@@ -182,6 +208,22 @@ impl<T: Value> Value for Option<T> {
     fn choices() -> Vec<String> {
         T::choices()
     }
+
+    fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.as_ref()?.compare(other.as_ref()?)
+    }
+}
+
+impl Value for Action {
+    const EXPECTED: &'static str = "a name in quotes";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+
+    fn to_toml(&self) -> Option<toml::Value> {
+        Some(self.name().into())
+    }
 }
 
 /// One of a few names.
@@ -206,7 +248,7 @@ macro_rules! choice {
     )+};
 }
 
-choice!(Action, UnwindArg, LogFormat, LogLevel, Switch);
+choice!(UnwindArg, LogFormat, LogLevel, Switch);
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use super::Value;
 
-/// What stands in a secret's place.
-pub(super) const MASK: &str = "********";
+/// What stands in a secret's place: long enough to pass where a secret has to be long.
+pub(super) const MASK: &str = "****************";
 
 /// A password or a token.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_secret_is_shown_nowhere() {
         let secret = Secret::from_text("hunter2").unwrap();
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "******** Some(********)");
+        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), format!("{MASK} Some({MASK})"));
         assert_eq!(secret.to_toml().unwrap().as_str(), Some(MASK));
         assert_eq!(secret.reveal(), "hunter2");
         assert!(!Secret::from_text("hun\nter2").unwrap_err().contains("ter2"));
