@@ -1,0 +1,3 @@
+//! `flamekeeper daemon`: profiles the host for as long as it runs, and ships a window after the other.
+pub mod broker;
+pub mod windows;
