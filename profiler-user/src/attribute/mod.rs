@@ -2,5 +2,7 @@
 
 pub mod cgroup;
 pub mod containers;
+pub mod go_build;
 pub mod kubernetes;
 pub mod labels;
+pub mod language;
