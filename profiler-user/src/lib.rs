@@ -11,6 +11,7 @@ pub mod attribute;
 pub mod capture;
 pub mod cli;
 pub mod collect;
+pub mod config;
 pub mod daemon;
 pub mod deliver;
 pub mod doctor;

@@ -74,7 +74,7 @@ pub struct RecordArgs {
 }
 
 /// Names of ways to walk user stacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum UnwindArg {
     /// By the programs' unwind information, whole with or without frame pointers
     Rows,
