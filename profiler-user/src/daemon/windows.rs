@@ -92,7 +92,7 @@ impl Windows {
     /// With no window begun.
     pub fn new(host: Host, limits: SizeLimits, label_sets_max: usize) -> Self {
         Self {
-            namer: Namer::new(&host.proc),
+            namer: Namer::of_many_windows(&host.proc),
             host,
             limits,
             label_sets_max: label_sets_max.max(1),
