@@ -4,11 +4,12 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, SpoolArgs};
 use profiler_user::config::{self, Loader};
 use profiler_user::doctor;
-use profiler_user::host::{Host, ProcFs};
+use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::record::{self, Config, Recorded, Terminals};
+use profiler_user::spool;
 use profiler_user::symbolize::dwarf;
 
 /// EX_USAGE of sysexits.h.
@@ -45,6 +46,7 @@ fn run() -> ExitCode {
     match cli.command {
         Command::Record(args) => run_record(args),
         Command::Daemon(args) => run_daemon(args),
+        Command::Spool(args) => run_spool(&args),
         Command::Doctor(args) => run_doctor(&args),
     }
 }
@@ -100,6 +102,19 @@ fn run_daemon(args: DaemonArgs) -> ExitCode {
     }
     complain("the daemon itself is not there yet");
     ExitCode::FAILURE
+}
+
+fn run_spool(args: &SpoolArgs) -> ExitCode {
+    let mut out = std::io::BufWriter::new(stdout().lock());
+    let mut messages = stderr();
+    let is_terminal = stdout().is_terminal();
+    let mut console = spool::Console { out: &mut out, messages: &mut messages, is_terminal };
+    let status = spool::run(args, Clock::host().wall_now(), &mut console);
+    let _unheard = out.flush();
+    status.map(ExitCode::from).unwrap_or_else(|error| {
+        complain(&error.to_string());
+        ExitCode::from(error.exit_code())
+    })
 }
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {

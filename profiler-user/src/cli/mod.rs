@@ -4,6 +4,7 @@
 mod daemon;
 mod doctor;
 mod record;
+mod spool;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use record::{EventArg, RecordArgs, UnwindArg};
+pub use spool::{ExportArgs, LsArgs, SpoolArgs, SpoolCommand};
 
 /// Where does the CPU time of this host go? Kernel and user code of every process, by name.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Profile the whole host all the time and push the profiles to a profile database
     Daemon(DaemonArgs),
+    /// Look at what waits in the daemon's spool, or was set aside there
+    Spool(SpoolArgs),
     /// Check what this host lets flamekeeper do, and say how to mend what is missing
     Doctor(DoctorArgs),
 }
