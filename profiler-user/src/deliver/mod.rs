@@ -5,3 +5,4 @@ pub mod finished;
 pub mod push;
 pub mod series;
 pub mod serve;
+pub mod spool;
