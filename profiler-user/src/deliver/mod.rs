@@ -2,4 +2,5 @@
 
 pub mod file;
 pub mod finished;
+pub mod log_limit;
 pub mod push;
