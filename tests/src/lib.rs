@@ -31,7 +31,7 @@ pub use census::{
 pub use child::Running;
 pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use machine::{Machine, skip, tool};
-pub use places::{build_folder, repository};
+pub use places::{build_folder, flamekeeper, repository};
 pub use pprof::{FrameView, Pprof, PprofSample};
 pub use stacks::{Stack, Stacks, ensure_near};
 pub use twin::TwinNames;

@@ -6,3 +6,17 @@
 mod commands;
 mod debug_files;
 mod deployment;
+mod doctor;
+mod formats;
+mod hostile;
+mod kills;
+mod known_answers;
+mod loads;
+mod naming;
+mod outputs;
+mod privileges;
+mod processes;
+mod second_opinion;
+mod traces;
+mod usage;
+mod whole_second_opinion;
