@@ -164,6 +164,11 @@ impl Clock {
         Duration::from_nanos(self.monotonic().0.saturating_sub(earlier.0))
     }
 
+    /// CPU time of the calling thread so far, user and system.
+    pub fn thread_cpu(&self) -> Duration {
+        Duration::from_nanos(clock_nanos(rustix::time::ClockId::ThreadCPUTime))
+    }
+
     /// CPU time of this process so far, user and system.
     pub fn own_cpu(&self) -> Duration {
         Duration::from_nanos(clock_nanos(rustix::time::ClockId::ProcessCPUTime))

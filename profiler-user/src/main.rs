@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use profiler_user::cli::{Cli, Command, DoctorArgs, RecordArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs};
+use profiler_user::config::{self, Loader};
 use profiler_user::doctor;
 use profiler_user::host::{Host, ProcFs};
 use profiler_user::record::{self, Config, Recorded, Terminals};
@@ -43,6 +44,7 @@ fn run() -> ExitCode {
     };
     match cli.command {
         Command::Record(args) => run_record(args),
+        Command::Daemon(args) => run_daemon(args),
         Command::Doctor(args) => run_doctor(&args),
     }
 }
@@ -74,6 +76,30 @@ fn run_record(args: RecordArgs) -> ExitCode {
             ExitCode::from(error.exit_code(with_command))
         }
     }
+}
+
+fn run_daemon(args: DaemonArgs) -> ExitCode {
+    if args.example_config {
+        let _unheard = write!(stdout(), "{}", config::example());
+        return ExitCode::SUCCESS;
+    }
+    let loader = Loader::new(args.config, args.options, std::env::vars_os(), ProcFs::host());
+    let loaded = match loader.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    for warning in &loaded.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if args.check_config {
+        let _unheard = write!(stdout(), "{}", config::show(&loaded, loader.file()));
+        return ExitCode::SUCCESS;
+    }
+    complain("the daemon itself is not there yet");
+    ExitCode::FAILURE
 }
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {

@@ -16,6 +16,7 @@ mod naming;
 mod outputs;
 mod privileges;
 mod processes;
+mod push;
 mod second_opinion;
 mod traces;
 mod usage;

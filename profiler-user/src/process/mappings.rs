@@ -126,6 +126,11 @@ impl Mappings {
     }
 
     /// All of them, by ascending address.
+    pub fn as_slice(&self) -> &[Mapping] {
+        &self.0
+    }
+
+    /// The same one by one.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.0.iter()
     }

@@ -19,11 +19,11 @@ use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
 use self::live::Live;
-use super::files::FileTable;
+use super::files::{CodeFile, FileTable};
 use super::mappings::Mapping;
 use super::namespace::ProcessRoot;
 use super::scan::{self, file_name};
-use super::{ProcessId, ThreadId};
+use super::{FileId, Place, ProcessId, ProcessKey, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -34,6 +34,8 @@ use crate::host::{MonotonicNanos, ProcFs};
 pub struct SampledProcess {
     /// Process id.
     pub tgid: Tgid,
+    /// Which program in which process it is, also beyond the next cut.
+    pub key: ProcessKey,
     /// Name of the executable file, or the kernel's name of a kernel thread.
     pub executable_name: Arc<str>,
     /// When it began, if that was while we watched.
@@ -64,6 +66,17 @@ pub struct SampledThread {
     pub tid: Tid,
     /// Its last name.
     pub name: Arc<str>,
+}
+
+/// What was sampled from one cut to the next: processes and threads by their ids, and the files that their code lies in.
+#[derive(Debug, Default)]
+pub struct Sampled {
+    /// By [`ProcessId`].
+    pub processes: Vec<SampledProcess>,
+    /// By [`ThreadId`].
+    pub threads: Vec<SampledThread>,
+    /// Files of the places that were asked for.
+    pub files: HashMap<FileId, Arc<CodeFile>>,
 }
 
 /// What a sample belongs to.
@@ -146,6 +159,57 @@ impl ProcessTable {
     /// Files that code ran in.
     pub fn files(&self) -> &FileTable {
         &self.files
+    }
+
+    /// Hands over what was sampled, with the files of these places, and begins anew: ids given before mean nothing from now
+    /// on. Those that are still held are `carried` over.
+    pub fn take_sampled<'a>(
+        &mut self,
+        places: &[Place],
+        carried: impl Iterator<Item = &'a mut SampleOwner>,
+    ) -> Sampled {
+        let files = places.iter().filter_map(Place::file);
+        let files = files.filter_map(|id| Some((id, Arc::clone(self.files.get(id)?)))).collect();
+        let processes = std::mem::take(&mut self.sampled_processes);
+        let threads = std::mem::take(&mut self.sampled_threads);
+        self.thread_ids.clear();
+        self.many = None;
+        let mut carried_processes = HashMap::new();
+        for owner in carried {
+            self.carry_over(owner, &processes, &threads, &mut carried_processes);
+        }
+        for (id, process) in (0..).map(ProcessId).zip(&processes) {
+            if let Some(live) = self.live.get_mut(&process.tgid)
+                && live.sampled_as == Some(id)
+            {
+                live.sampled_as = carried_processes.get(&id).copied();
+            }
+            self.roots_left += usize::from(matches!(process.root, Root::Open(_)));
+        }
+        Sampled { processes, threads, files }
+    }
+
+    fn carry_over(
+        &mut self,
+        owner: &mut SampleOwner,
+        processes: &[SampledProcess],
+        threads: &[SampledThread],
+        carried: &mut HashMap<ProcessId, ProcessId>,
+    ) {
+        let (Some(process), Some(thread)) =
+            (processes.get(owner.process.0 as usize), threads.get(owner.thread.0 as usize))
+        else {
+            return;
+        };
+        let id = *carried.entry(owner.process).or_insert_with(|| {
+            self.sampled_processes.push(SampledProcess { root: Root::NotNeeded, ..process.clone() });
+            ProcessId(u32::try_from(self.sampled_processes.len() - 1).unwrap_or(u32::MAX))
+        });
+        owner.process = id;
+        owner.thread = *self.thread_ids.entry((id, thread.tid)).or_insert_with(|| {
+            self.sampled_threads.push(SampledThread { process: id, ..thread.clone() });
+            ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX))
+        });
     }
 
     /// What could not be found out.
@@ -277,6 +341,7 @@ impl ProcessTable {
         let process = *live.sampled_as.get_or_insert_with(|| {
             self.sampled_processes.push(SampledProcess {
                 tgid: sample.tgid,
+                key: key_of(sample),
                 executable_name: Arc::clone(&live.executable_name),
                 started: live.started,
                 ended: None,
@@ -309,6 +374,7 @@ impl ProcessTable {
             let executable_name = Arc::clone(&name);
             self.sampled_processes.push(SampledProcess {
                 tgid,
+                key: key_of(sample),
                 executable_name,
                 started: None,
                 ended: None,
@@ -320,6 +386,10 @@ impl ProcessTable {
         });
         SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None, parent: None }
     }
+}
+
+fn key_of(sample: &RawSample) -> ProcessKey {
+    ProcessKey { tgid: sample.tgid, start_time: sample.start_time, exec_id: sample.exec_id }
 }
 
 /// Whether a thread was sampled before.

@@ -3,7 +3,7 @@
 //! Publishing a process writes its mappings and reserves a slot for each page of their text. It makes no rows: a page
 //! is loaded when a walk has come by.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use profiler_common::abi::{
@@ -65,8 +65,8 @@ pub struct Publisher {
     by_generation: HashMap<u64, u32>,
     /// First slots of their mappings.
     processes: HashMap<Tgid, u32>,
-    /// Those that have an entry and no mappings.
-    held: HashSet<Tgid>,
+    /// Those that have an entry and no mappings, with that entry.
+    held: HashMap<Tgid, WalkedProcess>,
     vdso: Option<ElfHeaders>,
 }
 
@@ -80,7 +80,7 @@ impl Publisher {
             mappings: HashMap::new(),
             by_generation: HashMap::new(),
             processes: HashMap::new(),
-            held: HashSet::new(),
+            held: HashMap::new(),
             vdso,
         }
     }
@@ -218,7 +218,7 @@ impl Publisher {
 
     /// Forgets a process that has ended.
     pub(super) fn forget(&mut self, tgid: Tgid, now: MonotonicNanos) {
-        if self.held.remove(&tgid) {
+        if self.held.remove(&tgid).is_some() {
             self.tables.remove_process(tgid);
         }
         if let Some(first) = self.processes.remove(&tgid) {
@@ -228,15 +228,18 @@ impl Publisher {
     }
 
     /// Takes a process's mappings away and keeps its entry: it is walked by nothing, not even by its parent's mappings,
-    /// so all its samples are snapshots.
+    /// so all its samples are snapshots. Does nothing for one that is held as this program already.
     pub(super) fn hold(
         &mut self,
         tgid: Tgid,
         process: WalkedProcess,
         now: MonotonicNanos,
     ) -> Result<(), TableError> {
+        if self.held.get(&tgid) == Some(&process) {
+            return Ok(());
+        }
         self.tables.set_process(tgid, process)?;
-        self.held.insert(tgid);
+        self.held.insert(tgid, process);
         if let Some(first) = self.processes.remove(&tgid) {
             self.let_go(first, now);
         }
@@ -357,7 +360,7 @@ mod tests {
         let all = u32::try_from(TEXT_PAGES).unwrap();
         publisher.pages.reserve(&mut tables.clone(), other, &(0..all - 1), NOW);
         publisher.pages.add_user(other);
-        let store = RowStore::start(ProcFs::host(), None).unwrap();
+        let store = RowStore::start(ProcFs::host(), None, || {}).unwrap();
         let entry = WalkedProcess::default();
         let publish = |publisher: &mut Publisher, second: u64| {
             let now = MonotonicNanos(second * 1_000_000_000);

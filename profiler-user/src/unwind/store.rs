@@ -81,10 +81,15 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this.
-    pub fn start(proc: ProcFs, cache: Option<RowCache>) -> io::Result<Self> {
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this. `begin` is what the thread does
+    /// first.
+    pub fn start(
+        proc: ProcFs,
+        cache: Option<RowCache>,
+        begin: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc, cache)?;
+        worker::start(Arc::clone(&queue), proc, cache, begin)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 
@@ -138,13 +143,13 @@ impl RowStore {
         RowsAt::Never(why)
     }
 
-    /// Takes what the worker has done since. Gives what is now ready, or known to have no rows.
-    pub fn collect(&mut self) -> Vec<RowKey> {
+    /// Takes what the worker has done since.
+    pub fn collect(&mut self) {
         let done = self.queue.take_done();
-        done.into_iter().map(|(key, made)| self.keep(key, made)).collect()
+        done.into_iter().for_each(|(key, made)| self.keep(key, made));
     }
 
-    fn keep(&mut self, key: RowKey, made: Made) -> RowKey {
+    fn keep(&mut self, key: RowKey, made: Made) {
         match made {
             Some(Ok(rows)) => {
                 self.asks += 1;
@@ -159,7 +164,6 @@ impl RowStore {
                 self.never.insert(key, NoRows::NoVdso);
             }
         }
-        key
     }
 
     /// Lets go of what was asked for longest ago until the bound holds, but for `newest`.

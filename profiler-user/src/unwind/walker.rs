@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use profiler_common::abi::WalkedProcess;
+use profiler_common::abi::{LIFE_NANOS_MIN, WalkedProcess};
 use profiler_common::outcome::Outcome;
 
 use super::ahead::Ahead;
@@ -19,10 +19,8 @@ use crate::host::MonotonicNanos;
 use crate::process::FileId;
 use crate::process::table::{ProcessTable, SampleOwner};
 
-/// Samples after which a process is worth a place in the tables.
+/// Samples after which a process is worth a place in the tables; or one, if it still runs after [`LIFE_NANOS_MIN`].
 const SAMPLES_MIN: u32 = 2;
-/// Or after one sample, if it still runs then.
-const LIFE_NANOS_MIN: u64 = 200_000_000;
 /// Processes that a round publishes: with some 20 mappings each a millisecond.
 const PROCESSES_A_ROUND: usize = 64;
 /// Mappings that a round writes, if it is not one process alone that has more.
@@ -56,8 +54,6 @@ struct Seen {
     is_counted: bool,
     /// The entry in the kernel's tables, and the one before.
     entries: [Option<Entry>; 2],
-    /// There is an entry without mappings, so that its samples come as snapshots.
-    is_held: bool,
 }
 
 impl Seen {
@@ -137,7 +133,6 @@ impl Walker {
             is_due: false,
             is_counted: false,
             entries: [None; 2],
-            is_held: false,
         };
         let seen = self.seen.entry(sample.tgid).or_insert(fresh);
         if (seen.start_time, seen.exec_id) != (fresh.start_time, fresh.exec_id) {
@@ -178,9 +173,7 @@ impl Walker {
         };
         if is_misled {
             seen.published = None;
-            let held = self.publisher.hold(sample.tgid, seen.process(), now);
-            seen.is_held = held.is_ok();
-            if held.is_err() {
+            if self.publisher.hold(sample.tgid, seen.process(), now).is_err() {
                 self.publisher.forget(sample.tgid, now);
             }
             self.make_due(sample.tgid);
@@ -196,21 +189,17 @@ impl Walker {
         }
     }
 
-    /// Publishes what is due and loads what is wanted. Gives the files whose rows are ready, or known to be unusable,
-    /// since the last round.
-    ///
-    /// `as_of` is the time of what `processes` knows.
-    pub fn round(
-        &mut self,
-        processes: &mut ProcessTable,
-        now: MonotonicNanos,
-        as_of: MonotonicNanos,
-    ) -> Vec<RowKey> {
-        let ready = self.store.collect();
+    /// Takes the rows that were made since. Before stacks that wait for them are walked, and before [`Self::round`], so
+    /// that pages which those walks come by are loaded in it.
+    pub fn collect(&mut self) {
+        self.store.collect();
+    }
+
+    /// Publishes what is due and loads what is wanted. `as_of` is the time of what `processes` knows.
+    pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos, as_of: MonotonicNanos) {
         self.ring_alarms(processes, now);
         self.publish_due(processes, now, as_of);
         self.load_wanted(processes, now);
-        ready
     }
 
     fn ring_alarms(&mut self, processes: &ProcessTable, now: MonotonicNanos) {
@@ -248,9 +237,9 @@ impl Walker {
         seen.is_due = false;
         if now < seen.not_before {
             self.alarms.insert((seen.not_before, tgid));
-            if !seen.is_held && seen.published.is_none() {
-                // Or the kernel half would take its parent's mappings for its own.
-                seen.is_held = self.publisher.hold(tgid, seen.process(), now).is_ok();
+            if seen.published.is_none() {
+                // Or the kernel half would take its parent's mappings for its own. If there is no room it does.
+                let _full = self.publisher.hold(tgid, seen.process(), now);
             }
             return 0;
         }
@@ -261,12 +250,11 @@ impl Walker {
         // What is mapped now may be newer than the sample.
         let Some(generation) = processes.known_generation(tgid) else { return 0 };
         seen.generation = generation;
-        seen.is_held = false;
         let (count, published) = match self.publisher.join(tgid, process, generation, now) {
             Some(joined) => (1, joined.map(|()| true)),
             None => {
-                let Some(mappings) = processes.opened_mappings(tgid) else { return 0 };
-                let (of, files) = ((generation, &mappings[..]), processes.files());
+                let mappings = processes.pinned_mappings(tgid);
+                let (of, files) = ((generation, mappings.as_slice()), processes.files());
                 let published = self.publisher.process(tgid, process, of, &self.store, files, now);
                 (mappings.len(), published)
             }

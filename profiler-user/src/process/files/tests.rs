@@ -120,7 +120,7 @@ fn no_more_descriptors_are_kept_than_allowed() {
         open(&mut files, path, inode_of(path));
     }
     let descriptors = |file: &CodeFile| usize::from(file.file.is_some()) + usize::from(file.root.is_some());
-    let kept = [0, 1, 2].map(|id| files.get(FileId(id)).map(descriptors));
+    let kept = [0, 1, 2].map(|id| files.get(FileId(id)).map(|file| descriptors(file)));
     assert_eq!(kept, [Some(2), Some(2), Some(0)]);
     assert!(files.get(FileId(2)).is_some_and(|file| file.elf.is_some()), "known all the same");
 }

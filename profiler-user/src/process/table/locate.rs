@@ -54,13 +54,6 @@ impl ProcessTable {
         self.live.get(&tgid).is_some_and(|live| !live.threads.is_empty())
     }
 
-    /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
-    /// process is not known well enough.
-    pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {
-        self.live.get(&tgid).filter(|live| live.is_known)?;
-        Some(self.pinned_mappings(tgid).iter().cloned().collect())
-    }
-
     /// The state of a process's mappings now, if they are known well enough.
     pub fn known_generation(&self, tgid: Tgid) -> Option<u64> {
         self.live.get(&tgid).filter(|live| live.is_known).map(|live| live.mappings_generation)

@@ -15,19 +15,7 @@ fn table() -> (ProcessTable, tempfile::TempDir) {
 }
 
 fn sample(tgid: u32, tid: u32, start_time: u64) -> RawSample {
-    RawSample {
-        at: MonotonicNanos(0),
-        tgid: Tgid(tgid),
-        tid: Tid(tid),
-        start_time,
-        exec_id: 0,
-        cpu: 0,
-        kernel_stack: None,
-        user_stack: None,
-        user_outcome: Outcome::FramePointerChainEnd,
-        weight: 1,
-        snapshot: None,
-    }
+    RawSample { tid: Tid(tid), start_time, ..RawSample::fixture(tgid) }
 }
 
 fn apply(table: &mut ProcessTable, at: u64, change: ProcessChange) {

@@ -1,0 +1,5 @@
+//! `flamekeeper daemon`: profiles the host for as long as it runs, and ships a window after the other.
+pub mod broker;
+pub mod names;
+pub mod pulls;
+pub mod windows;
