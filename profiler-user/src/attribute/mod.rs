@@ -11,6 +11,7 @@
 //! [`attributor`] puts it together, for the thread that takes samples; docs/labels.md is what users read of it.
 
 pub mod attributor;
+pub mod budget;
 pub mod cgroup;
 pub mod containers;
 pub mod go_build;
