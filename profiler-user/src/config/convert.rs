@@ -2,13 +2,16 @@
 
 use std::fs;
 
+use tracing::Level;
+
 use super::problem::Wrong;
-use super::{Containers, Endpoint, Http, LabelSettings, ProfileLimits, RelabelRule};
+use super::{Containers, Endpoint, Http, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule};
 use crate::attribute::containers::ContainerFolders;
 use crate::attribute::relabel::RelabelConfig;
 use crate::deliver::push::{BasicAuthConfig, EndpointConfig, Secret as PushSecret, TlsConfig};
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{Access, Token};
+use crate::telemetry::logs;
 
 impl Endpoint {
     /// For [`EndpointConfig::validate`].
@@ -88,6 +91,29 @@ impl Containers {
             storage_run: self.storage_run_dirs.clone(),
             storage: self.storage_dirs.clone(),
             homes: self.home_dirs.clone(),
+        }
+    }
+}
+
+impl LogLevel {
+    /// For [`tracing`].
+    pub fn to_tracing(self) -> Level {
+        match self {
+            Self::Error => Level::ERROR,
+            Self::Warn => Level::WARN,
+            Self::Info => Level::INFO,
+            Self::Debug => Level::DEBUG,
+            Self::Trace => Level::TRACE,
+        }
+    }
+}
+
+impl LogFormat {
+    /// For [`LogOptions`](crate::telemetry::logs::LogOptions).
+    pub fn to_telemetry(self) -> logs::LogFormat {
+        match self {
+            Self::Logfmt => logs::LogFormat::Logfmt,
+            Self::Json => logs::LogFormat::Json,
         }
     }
 }

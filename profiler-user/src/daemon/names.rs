@@ -22,6 +22,7 @@ use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
 use crate::host::Clock;
 use crate::privileges::{KernelVersion, PrivilegeError, Role};
+use crate::telemetry::account::Queue;
 
 /// Pieces of work that may wait: some windows of a host whose names take long.
 const WORK_MAX: usize = 16;
@@ -56,7 +57,8 @@ pub struct Names {
     work: SyncSender<Work>,
     thread: JoinHandle<()>,
     status: Arc<Mutex<NamesStatus>>,
-    /// Samples that found the queue full.
+    /// Pieces that found the queue full, and samples in them.
+    lost: u64,
     lost_samples: u64,
 }
 
@@ -93,33 +95,34 @@ impl Names {
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(body);
         let thread = thread.map_err(NamesError::Start)?;
         is_entered.recv().map_err(|_| NamesError::Start(io::ErrorKind::BrokenPipe.into()))??;
-        Ok(Self { work, thread, status, lost_samples: 0 })
+        Ok(Self { work, thread, status, lost: 0, lost_samples: 0 })
     }
 
     /// Hands over a piece of work. Never waits; what does not fit is lost.
     pub fn hand_over(&mut self, work: Work) {
-        match self.work.try_send(work) {
-            Ok(()) => {}
-            Err(
-                TrySendError::Full(Work::Segment(segment, _))
-                | TrySendError::Disconnected(Work::Segment(segment, _)),
-            ) => {
-                self.lost_samples += segment.window.samples();
-            }
-            Err(
-                TrySendError::Full(Work::PullEnd(_, _, Some(reply)))
-                | TrySendError::Disconnected(Work::PullEnd(_, _, Some(reply))),
-            ) => {
+        let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
+        else {
+            return;
+        };
+        self.lost += 1;
+        match lost {
+            Work::Segment(segment, _) => self.lost_samples += segment.window.samples(),
+            Work::PullEnd(_, _, Some(reply)) => {
                 let reason = "naming is behind; try again".to_owned();
                 let _gone = reply.send(Err(PullError::Failed { reason }));
             }
-            Err(_) => {}
+            _ => {}
         }
     }
 
     /// Samples of segments that found the queue full.
     pub fn lost_samples(&self) -> u64 {
         self.lost_samples
+    }
+
+    /// How full the queue is. What waits in it cannot be seen from outside.
+    pub fn queue(&self) -> Queue {
+        Queue { length: 0, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
     }
 
     /// For whoever tells about it.

@@ -18,6 +18,7 @@ pub type Reply = oneshot::Sender<Result<PullReply, PullError>>;
 #[derive(Debug)]
 struct Pull {
     id: PullId,
+    began: MonotonicNanos,
     ends: MonotonicNanos,
     hz: Option<Hertz>,
     /// Taken when it ends.
@@ -29,6 +30,8 @@ struct Pull {
 pub struct EndedPull {
     /// Which.
     pub id: PullId,
+    /// When it began.
+    pub began: MonotonicNanos,
     /// Where its answer goes; `None` if nobody waits.
     pub reply: Option<Reply>,
 }
@@ -53,7 +56,7 @@ impl Pulls {
         let id = PullId(self.last_id);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let ends = MonotonicNanos(now.0.saturating_add(nanos));
-        self.pulls.push(Pull { id, ends, hz, reply: Some(reply) });
+        self.pulls.push(Pull { id, began: now, ends, hz, reply: Some(reply) });
         Some((id, selector))
     }
 
@@ -62,7 +65,11 @@ impl Pulls {
         let is_over = |pull: &mut Pull| pull.ends <= now || pull.reply.as_ref().is_none_or(Reply::is_closed);
         let ended = self.pulls.extract_if(.., is_over);
         ended
-            .map(|pull| EndedPull { id: pull.id, reply: pull.reply.filter(|reply| !reply.is_closed()) })
+            .map(|pull| EndedPull {
+                id: pull.id,
+                began: pull.began,
+                reply: pull.reply.filter(|reply| !reply.is_closed()),
+            })
             .collect()
     }
 
@@ -128,7 +135,7 @@ mod tests {
         let (id, _) = pulls.begin(gone, MonotonicNanos(0)).unwrap();
         drop(answer);
         let ended = pulls.ended(MonotonicNanos(1));
-        assert!(matches!(ended.as_slice(), [EndedPull { id: ended, reply: None }] if *ended == id));
+        assert!(matches!(ended.as_slice(), [EndedPull { id: ended, reply: None, .. }] if *ended == id));
         assert_eq!(pulls.rate(), None);
     }
 

@@ -96,14 +96,15 @@ pub fn is_journal(journal_stream: Option<&OsStr>, stream: impl AsFd) -> bool {
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 
-/// What takes events, and the control over it. Starts a thread that writes.
+/// What takes events, and the control over it. Starts a thread that writes; `begin` is what it does first.
 pub fn start(
     options: LogOptions,
     clock: Clock,
     stream: impl Write + Send + 'static,
+    begin: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Dispatch, Log)> {
     let tally = Arc::new(Tally::default());
-    let (sink, flush) = sink::start(stream, Arc::clone(&tally))?;
+    let (sink, flush) = sink::start(stream, Arc::clone(&tally), begin)?;
     let (filter, handle) = reload::Layer::new(targets(options.level));
     let lines = lines(options, clock, sink, Arc::clone(&tally));
     let dispatch = Dispatch::new(Registry::default().with(filter).with(lines));
