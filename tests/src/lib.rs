@@ -38,7 +38,7 @@ pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use machine::{Machine, skip, tool};
 pub use made_pprof::{MadePprof, PERIOD, PackedPprof};
 pub use peer::Peer;
-pub use places::{build_folder, repository};
+pub use places::{build_folder, flamekeeper, repository};
 pub use pprof::{FrameView, Pprof, PprofSample};
 pub use pyroscope::{Pyroscope, PyroscopeOptions, PyroscopeState, ReceivedProfile, RefusedPush, WireTotals};
 pub use stacks::{Stack, Stacks, ensure_near};
