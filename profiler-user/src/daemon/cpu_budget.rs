@@ -4,9 +4,8 @@
 //!   19 ─▶ 13 ─▶ 9 ─▶ 5 ─▶ 3 ─▶ 1      each some 0.7 of the one before
 //! ```
 //!
-//! Judged by periods of 15 s since the last change of rate. Down: two periods or more cost too much on average, and the
-//! last one does too, so that a burst (a new large program, whose tables are made once) changes nothing.
-//! Up: a minute costs so little that even the higher rate's share is within the budget; or, since much of the cost has
+//! Judged by periods of 15 s since the last change of rate. Down: two periods in a row cost too much, so that a burst (a
+//! new large program, whose tables are made once) changes nothing. Up: a minute costs so little that even the higher rate's share is within the budget; or, since much of the cost has
 //! nothing to do with the rate, it is tried now and then, ever more rarely while that fails.
 //!
 //! Only computes: the weights of samples, which keep totals CPU time, are where samples are.
@@ -22,8 +21,8 @@ use crate::sample::Hertz;
 const PERIOD: Duration = Duration::from_secs(15);
 /// Periods that are remembered, and that it has to be calm for.
 const PERIODS_MAX: usize = 4;
-/// Periods that are needed to go down.
-const PERIODS_MIN: usize = 2;
+/// Periods in a row that cost too much, to go down.
+const OVER_MIN: usize = 2;
 /// Part of the budget that a higher rate may be expected to cost: the rest is for what is not foreseen.
 const ROOM: f64 = 0.9;
 /// Until a higher rate is tried though it is not known to fit, at first and at most.
@@ -120,7 +119,7 @@ impl CpuBudget {
             self.periods.pop_front();
         }
         self.periods.push_back(share);
-        self.budget_share > 0.0 && self.end_of_period(share)
+        self.budget_share > 0.0 && self.end_of_period()
     }
 
     /// In place of [`Self::judge`] while somebody else asks for a higher rate (a pull): what that costs is not judged.
@@ -129,11 +128,10 @@ impl CpuBudget {
         (self.used, self.elapsed) = (Duration::ZERO, Duration::ZERO);
     }
 
-    fn end_of_period(&mut self, last: f64) -> bool {
-        #[expect(clippy::cast_precision_loss, reason = "four at most")]
-        let mean = self.periods.iter().sum::<f64>() / self.periods.len() as f64;
-        let is_over = mean > self.budget_share && last > self.budget_share;
-        if is_over && self.periods.len() >= PERIODS_MIN && self.step + 1 < self.steps.len() {
+    fn end_of_period(&mut self) -> bool {
+        let mut latest = self.periods.iter().rev().take(OVER_MIN);
+        let is_over = self.periods.len() >= OVER_MIN && latest.all(|share| *share > self.budget_share);
+        if is_over && self.step + 1 < self.steps.len() {
             if self.is_try {
                 self.try_after = self.try_after.saturating_mul(2).min(TRY_AFTER_MAX);
             }
@@ -149,10 +147,11 @@ impl CpuBudget {
             self.try_after = TRY_AFTER_MIN;
             return false;
         };
-        let worst = mean.max(last);
+        #[expect(clippy::cast_precision_loss, reason = "four at most")]
+        let mean = self.periods.iter().sum::<f64>() / self.periods.len() as f64;
         let allowed = self.budget_share * ROOM;
-        let is_known_to_fit = worst * self.ratio(higher) <= allowed;
-        let may_be_tried = worst <= allowed && self.held >= self.try_after;
+        let is_known_to_fit = mean * self.ratio(higher) <= allowed;
+        let may_be_tried = mean <= allowed && self.held >= self.try_after;
         if is_known_to_fit || may_be_tried {
             self.change_to(higher, true);
         }
