@@ -2,6 +2,8 @@
 
 pub mod cgroup;
 pub mod containers;
+pub mod go_build;
 pub mod kubernetes;
 pub mod labels;
+pub mod language;
 pub mod relabel;

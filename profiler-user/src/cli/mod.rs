@@ -1,6 +1,7 @@
 //! The command line, as clap sees it. Only translates: all checks are in the configuration it becomes.
 //! The documentation comments here and in the files of the commands are the help texts.
 
+mod daemon;
 mod doctor;
 mod record;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use record::{EventArg, RecordArgs, UnwindArg};
 
@@ -26,12 +28,14 @@ pub struct Cli {
 pub enum Command {
     /// Profile the whole host, some processes or one command, and write the result to files
     Record(RecordArgs),
+    /// Profile the whole host all the time and push the profiles to a profile database
+    Daemon(DaemonArgs),
     /// Check what this host lets flamekeeper do, and say how to mend what is missing
     Doctor(DoctorArgs),
 }
 
 /// As people write it; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(Duration::from_secs(u64::from(seconds)));
     }

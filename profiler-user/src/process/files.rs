@@ -53,7 +53,7 @@ pub enum Opened {
 
 /// One state of one file on one file system. Two states never share it while we hold the file open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Inode {
+pub(crate) struct Inode {
     device: u64,
     inode: u64,
     size: u64,
@@ -61,7 +61,7 @@ struct Inode {
 }
 
 impl Inode {
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let changed_nanos = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), changed_nanos }
     }
@@ -190,7 +190,7 @@ fn file_by_path(proc: &ProcFs, owner: Tgid, _: &Mapping, named: &NamedFile) -> O
 
 /// Opens a regular file for reading. A path that a process can plant may be a device or a pipe, so what
 /// it is gets asked before it is opened in earnest.
-fn open_regular(path: &Path) -> Option<(File, Metadata)> {
+pub(crate) fn open_regular(path: &Path) -> Option<(File, Metadata)> {
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle).ok()?.st_mode);
     if !kind.is_file() {

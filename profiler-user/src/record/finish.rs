@@ -39,8 +39,11 @@ impl Finished {
 /// Names what was sampled, builds the profile and writes all outputs.
 pub(super) fn finish(recording: Recording, config: &Config, host: &Host, plan: &OutputPlan) -> Finished {
     let Recording { segment, mut counts, unusable } = recording;
-    let named =
-        Namer::new(&host.proc).name(segment.window.places(), &segment.sampled, host.clock.monotonic());
+    let named = Namer::of_one_window(&host.proc).name(
+        segment.window.places(),
+        &segment.sampled,
+        host.clock.monotonic(),
+    );
     counts.merge(&named.counts);
     let Segment { window, sampled, event, started, duration } = segment;
     let capture = build::Capture { host: host.name.as_str().into(), started, duration, event };

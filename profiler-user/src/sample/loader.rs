@@ -51,6 +51,14 @@ pub struct Loaded {
     pub walker: Option<WalkerMaps>,
 }
 
+/// A block of unwind rows.
+pub type RowBlockMap = Array<MapData, RowBlock>;
+
+/// Makes one, for which the right to make maps is needed.
+pub fn make_row_block() -> Result<RowBlockMap, SampleError> {
+    RowBlockMap::create(1, 0).map_err(wrong("ROWS"))
+}
+
 /// The walker's tables, empty at first; `unwind` fills them.
 pub struct WalkerMaps {
     /// Processes by id.
@@ -62,7 +70,7 @@ pub struct WalkerMaps {
     /// Rules of all files.
     pub rules: Array<MapData, Rule>,
     /// Blocks of rows.
-    pub rows: ArrayOfMaps<MapData, Array<MapData, RowBlock>>,
+    pub rows: ArrayOfMaps<MapData, RowBlockMap>,
 }
 
 impl Sampler {

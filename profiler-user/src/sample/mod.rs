@@ -20,4 +20,4 @@ mod loader;
 
 pub use attach::{Hertz, TickSource, Ticks, online_cpus};
 pub use error::{SampleError, chain};
-pub use loader::{Loaded, Sampler, WalkerMaps};
+pub use loader::{Loaded, RowBlockMap, Sampler, WalkerMaps, make_row_block};

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
 
-use super::demangle::demangle_all;
+use super::NamedAddress;
 use super::dwarf::DebugReader;
-use super::kernel::{KernelNames, read_kernel_names};
-use super::native::{NativeFile, NativeNamer};
+use super::kernel::KernelNamer;
+use super::known_files::KnownFiles;
+use super::native::{KnownFile, NativeFile, NativeNamer};
 use super::perf_map::{perf_map_path, read_perf_map};
+use super::plain::plain_names;
+use super::reader_budget::ReaderBudget;
 use super::vdso::VdsoImage;
-use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::collect::loss::Counts;
 use crate::host::{MonotonicNanos, ProcFs};
 use crate::process::debug_files::DebugFiles;
@@ -35,6 +37,8 @@ pub struct Names {
     pub by_place: HashMap<Place, Arc<NamedAddress>>,
     /// What could not be read.
     pub counts: Counts,
+    /// Places whose names will say more in later windows: there was no time to read debug information.
+    pub waiting: usize,
 }
 
 /// Names windows, one after the other.
@@ -43,35 +47,57 @@ pub struct Namer {
     proc: ProcFs,
     /// `None` without so much as a root folder to look for debug files in.
     native: Option<NativeNamer>,
+    files: KnownFiles,
+    budget: ReaderBudget,
+    kernel: KernelNamer,
+    /// The same as long as the kernel runs.
+    vdso: Option<VdsoImage>,
 }
 
 impl Namer {
-    /// Over the host's files. Debug information is read by this very program, started again as
+    /// For one window, which is to be complete. Debug information is read by this very program, started again as
     /// [`super::dwarf::READER_ARGUMENT`] says.
-    pub fn new(proc: &ProcFs) -> Self {
-        Self::with_reader(proc, DebugReader::this_program(proc))
+    pub fn of_one_window(proc: &ProcFs) -> Self {
+        Self::with_reader(proc, DebugReader::this_program(proc), ReaderBudget::unlimited())
     }
 
-    /// The same with another program as the reader of debug information.
-    pub(super) fn with_reader(proc: &ProcFs, reader: DebugReader) -> Self {
+    /// For windows without end: reading debug information is limited to a share of the time, so that names may say less
+    /// at first than in later windows.
+    pub fn of_many_windows(proc: &ProcFs) -> Self {
+        Self::with_reader(proc, DebugReader::this_program(proc), ReaderBudget::limited())
+    }
+
+    fn with_reader(proc: &ProcFs, reader: DebugReader, budget: ReaderBudget) -> Self {
         let native = DebugFiles::of_host(proc).ok().map(|files| NativeNamer::new(files, reader));
-        Self { proc: proc.clone(), native }
+        let vdso = VdsoImage::of_this_process(proc).ok().flatten();
+        Self {
+            proc: proc.clone(),
+            native,
+            files: KnownFiles::default(),
+            budget,
+            kernel: KernelNamer::default(),
+            vdso,
+        }
     }
 
     /// Names the places of a window, each of them once, of which `sampled` tells files and processes.
-    pub fn name(&mut self, places: &[Place], sampled: &Sampled, _now: MonotonicNanos) -> Names {
+    pub fn name(&mut self, places: &[Place], sampled: &Sampled, now: MonotonicNanos) -> Names {
         let sorted = Sorted::from(places);
         let mut names = Names::default();
+        self.budget.fill(now);
         for (id, offsets) in sorted.files {
+            let known = self.files.get(id);
             match &self.native {
                 Some(native) => {
-                    names.native(native, id, sampled.files.get(&id).map(|file| &**file), &offsets);
+                    let file = sampled.files.get(&id).map(|file| &**file);
+                    names.native(native, known, &mut self.budget, id, file, &offsets);
                 }
                 None => names.counts.add(Outcome::FileUnreadable, 1),
             }
         }
-        names.kernel(&sorted.kernel, &self.proc);
-        names.vdso(&sorted.vdso, &self.proc);
+        self.files.make_room();
+        names.kernel(&sorted.kernel, &mut self.kernel, &self.proc, now);
+        names.vdso(&sorted.vdso, self.vdso.as_ref());
         for (id, addresses) in sorted.processes {
             if let Some(process) = sampled.processes.get(id.0 as usize)
                 && let Root::Open(root) = &process.root
@@ -117,54 +143,58 @@ impl Sorted {
 }
 
 impl Names {
-    fn native(&mut self, namer: &NativeNamer, id: FileId, file: Option<&CodeFile>, offsets: &[FileOffset]) {
-        let open = file.and_then(|file| Some((file, file.file.as_ref()?)));
-        let Some((file, open)) = open else {
-            // What could not be opened at all was counted then; this one was one too many to keep open.
-            self.counts.add(Outcome::FileUnreadable, u64::from(file.is_some_and(|file| file.elf.is_some())));
-            return;
-        };
-        let native = NativeFile { file: open, path: &file.path, process: file.root.as_deref() };
-        match namer.name(native, offsets) {
+    fn native(
+        &mut self,
+        namer: &NativeNamer,
+        known: &mut KnownFile,
+        budget: &mut ReaderBudget,
+        id: FileId,
+        file: Option<&CodeFile>,
+        offsets: &[FileOffset],
+    ) {
+        // What is no ELF file was counted when it could not be opened.
+        let Some(file) = file.filter(|file| file.elf.is_some()) else { return };
+        let native = NativeFile { file: file.file.as_ref(), path: &file.path, process: file.root.as_deref() };
+        match namer.name(native, known, offsets, budget) {
             Ok(found) => {
                 self.counts.add(Outcome::DebugInfoUnusable, u64::try_from(found.problems.len()).unwrap_or(0));
+                self.waiting += found.waiting;
                 let named = offsets.iter().zip(found.addresses).filter(|(_, name)| !name.is_empty());
-                self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), Arc::new(name))));
+                self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), name)));
             }
             Err(_damaged) => self.counts.add(Outcome::FileUnreadable, 1),
         }
     }
 
-    fn kernel(&mut self, addresses: &[KernelAddr], proc: &ProcFs) {
+    fn plain(&mut self, places: impl Iterator<Item = Place>, names: Vec<Arc<NamedAddress>>) {
+        self.by_place.extend(places.zip(names).filter(|(_, name)| !name.is_empty()));
+    }
+
+    fn kernel(
+        &mut self,
+        addresses: &[KernelAddr],
+        namer: &mut KernelNamer,
+        proc: &ProcFs,
+        now: MonotonicNanos,
+    ) {
         if addresses.is_empty() {
             return;
         }
-        match read_kernel_names(proc, addresses) {
-            Ok(KernelNames::Named(found)) => {
-                for (&at, function) in addresses.iter().zip(found) {
-                    if let Some(function) = function {
-                        self.by_place.insert(Place::Kernel(at), plain(function.name));
-                    }
-                }
-            }
-            Ok(KernelNames::Hidden) | Err(_) => self.counts.add(Outcome::KernelNamesHidden, 1),
+        match namer.names(proc, addresses, now) {
+            Ok(Some(names)) => self.plain(addresses.iter().map(|at| Place::Kernel(*at)), names),
+            Ok(None) | Err(_) => self.counts.add(Outcome::KernelNamesHidden, 1),
         }
     }
 
-    fn vdso(&mut self, offsets: &[FileOffset], proc: &ProcFs) {
+    fn vdso(&mut self, offsets: &[FileOffset], image: Option<&VdsoImage>) {
         if offsets.is_empty() {
             return;
         }
-        let image = VdsoImage::of_this_process(proc);
-        let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets)))
-        else {
-            self.counts.add(Outcome::FileUnreadable, 1);
-            return;
-        };
-        for (&at, name) in offsets.iter().zip(found) {
-            if let Some(name) = name {
-                self.by_place.insert(Place::Vdso(at), plain(name));
+        match image.map(|image| image.names(offsets)) {
+            Some(Ok(found)) => {
+                self.plain(offsets.iter().map(|at| Place::Vdso(*at)), plain_names(&found));
             }
+            Some(Err(_)) | None => self.counts.add(Outcome::FileUnreadable, 1),
         }
     }
 
@@ -177,18 +207,6 @@ impl Names {
             self.counts.add(Outcome::FileUnreadable, 1);
             return;
         };
-        for (&(_, place), name) in places.iter().zip(map.names) {
-            if let Some(name) = name {
-                self.by_place.insert(place, plain(name));
-            }
-        }
+        self.plain(places.iter().map(|(_, place)| *place), plain_names(&map.names));
     }
-}
-
-/// A name without lines; demangled if the writer left that to us.
-fn plain(system_name: Arc<str>) -> Arc<NamedAddress> {
-    let name =
-        demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
-    let function = NamedFunction { name, system_name, file: "".into(), start_line: 0 };
-    Arc::new(vec![NamedLine { function, line: 0 }])
 }

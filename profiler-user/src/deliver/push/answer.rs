@@ -95,6 +95,8 @@ fn verdict(status: StatusCode, error: &ConnectError) -> Verdict {
         401 => Verdict::Refused(No::Unauthorized),
         403 => Verdict::Refused(No::Forbidden),
         404 => Verdict::Refused(No::NotFound),
+        // Of a proxy on the way: the server has not seen anything.
+        407 => Verdict::Retry(Again::Unreachable),
         408 => Verdict::Retry(Again::RequestTimeout),
         413 => Verdict::Refused(No::TooLarge),
         429 => Verdict::Retry(Again::TooManyRequests),
@@ -180,12 +182,15 @@ pub(super) fn outcome_without_answer(error: reqwest::Error) -> PushOutcome {
 fn has_tls_error(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        // What an io::Error holds is not its source: the source is that one's source.
-        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || held.is_some_and(|held| held.is::<rustls::Error>()) {
+        // HTTP/2 keeps an error's text alone: the words are those of `rustls::Error::AlertReceived`.
+        if error.is::<rustls::Error>() || error.to_string().contains("received fatal alert") {
             return true;
         }
-        next = error.source();
+        // What an io::Error holds is not its source: the source is that one's source.
+        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
     }
     false
 }

@@ -25,6 +25,7 @@ fn statuses_without_a_connect_code() {
     check(403, "", "refused forbidden | 403 Forbidden");
     check(404, "404 page not found\n", "refused not_found | 404: 404 page not found");
     check(405, "", "refused other_4xx | 405 Method Not Allowed");
+    check(407, "", "retry unreachable | 407 Proxy Authentication Required");
     check(408, "", "retry request_timeout | 408 Request Timeout");
     check(409, "", "refused other_4xx | 409 Conflict");
     check(413, "", "refused too_large | 413 Payload Too Large");

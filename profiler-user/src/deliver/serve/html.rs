@@ -23,7 +23,7 @@ impl Display for Escaped<'_> {
 }
 
 /// Control characters, and those that turn the direction of text or have no width: a name could look like another.
-pub(super) fn is_misleading(c: char) -> bool {
+pub(crate) fn is_misleading(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }

@@ -30,6 +30,7 @@ mod tests;
 
 pub use access::{Access, BadToken, Peer, Refusal, Token};
 pub use counts::{ServeCounters, ServeCounts};
+pub(crate) use html::is_misleading;
 pub use listen::{BadAddress, DEFAULT_ADDRESS, ListenAddress};
 pub use pull::{HERTZ_MAX, PULLS_MAX, PullError, PullReply, PullRequest, SECONDS_MAX};
 pub use router::{Inputs, SelfAccount, Verdict};

@@ -19,6 +19,16 @@ pub(crate) const TOKEN: &str = "correct-horse-battery";
 /// No test waits longer for bytes, so that a broken server fails it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Looks until it is so; fails if that takes too long.
+pub(super) fn wait_until(is_so: impl Fn() -> bool) {
+    let clock = Clock::host();
+    let began = clock.monotonic();
+    while !is_so() {
+        assert!(clock.since(began) < PATIENCE, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
 struct Well;
 
 impl SelfAccount for Well {
@@ -141,6 +151,13 @@ impl Running {
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         Answer::read(self.send(&head))
+    }
+
+    /// The next pull that the sampler is asked for.
+    pub(super) fn next_pull(&mut self) -> PullRequest {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let next = async { tokio::time::timeout(PATIENCE, self.pulls.recv()).await };
+        runtime.block_on(next).expect("a pull in time").expect("a server")
     }
 
     /// Ends the server and waits for its end.

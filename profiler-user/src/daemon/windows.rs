@@ -1,0 +1,240 @@
+//! Segments and whose labels their processes have → the finished windows of the database, and the answers to pulls.
+//!
+//! ```text
+//!   segment ─ names ─▶ Profile ─┬─▶ a merger a label set ─── end of the window ─▶ label budget ─▶ FinishedWindow
+//!                               └─▶ a merger a pull ──────── end of the pull ───▶ pprof
+//! ```
+//!
+//! Works in a thread of its own, since names may take long; nothing here waits for a network. Keeps no samples beyond the
+//! window and the pulls in progress.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aggregate::build::{self, Capture};
+use crate::aggregate::completeness::Completeness;
+use crate::aggregate::merge::{Keep, Merger, Span};
+use crate::aggregate::profile::{Profile, Sample, SampledEvent};
+use crate::attribute::labels::Labels;
+use crate::capture::segment::Segment;
+use crate::collect::loss::Counts;
+use crate::deliver::finished::FinishedWindow;
+use crate::deliver::series::{SizeLimits, encode_for_database, encode_for_tools};
+use crate::deliver::serve::Selector;
+use crate::host::{Host, WallNanos};
+use crate::symbolize::names::Namer;
+
+/// When something began and how long it took, by the wall clock's reading at the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Its beginning.
+    pub started: WallNanos,
+    /// Its length, by the monotonic clock.
+    pub duration: Duration,
+}
+
+/// A pull, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PullId(pub u64);
+
+/// What is counted of the work.
+#[derive(Clone, Debug, Default)]
+pub struct WindowCounts {
+    /// What could not be named, by cause.
+    pub names: Counts,
+    /// How stacks ended, of the last window.
+    pub completeness: Completeness,
+    /// Label sets of the last window, before the budget.
+    pub label_sets: usize,
+    /// Label sets whose samples went to `other`, in all windows.
+    pub label_sets_merged: u64,
+    /// Windows that are finished.
+    pub windows: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// Their CPU time, nanoseconds.
+    pub cpu_nanos: u64,
+}
+
+/// The windows in the making.
+pub struct Windows {
+    host: Host,
+    namer: Namer,
+    limits: SizeLimits,
+    label_sets_max: usize,
+    series: HashMap<Arc<Labels>, Series>,
+    event: SampledEvent,
+    pulls: HashMap<PullId, Pull>,
+    completeness: Completeness,
+    counts: WindowCounts,
+}
+
+#[derive(Debug)]
+struct Series {
+    merger: Merger,
+    weight: u64,
+}
+
+#[derive(Debug)]
+struct Pull {
+    selector: Selector,
+    merger: Merger,
+}
+
+/// The value of `service_name` for all label sets that are too many.
+const OTHER: &str = "other";
+/// Labels that samples keep among `other`: a profile has to be of one language, and says where it is from.
+const KEPT_AMONG_OTHERS: [&str; 3] = ["language", "instance", "hostname"];
+
+impl Windows {
+    /// With no window begun.
+    pub fn new(host: Host, limits: SizeLimits, label_sets_max: usize) -> Self {
+        Self {
+            namer: Namer::of_many_windows(&host.proc),
+            host,
+            limits,
+            label_sets_max: label_sets_max.max(1),
+            series: HashMap::new(),
+            event: SampledEvent::CpuClock { period_nanos: 1 },
+            pulls: HashMap::new(),
+            completeness: Completeness::default(),
+            counts: WindowCounts::default(),
+        }
+    }
+
+    /// Takes a segment, with the labels of its processes by their ids.
+    pub fn segment(&mut self, segment: Segment, labels: &[Arc<Labels>]) {
+        let now = self.host.clock.monotonic();
+        let Segment { window, sampled, event, started, duration } = segment;
+        let names = self.namer.name(window.places(), &sampled, now);
+        self.counts.names.merge(&names.counts);
+        let host = self.host.name.as_str().into();
+        let capture = Capture { host, started, duration, event };
+        let built = build::build(&window, &sampled, &names.by_place, &capture, &self.host.clock);
+        self.completeness.merge(&built.completeness);
+        self.event = event;
+        self.add_to_series(&built.profile, labels);
+        for pull in self.pulls.values_mut() {
+            pull.add(&built.profile, labels);
+        }
+    }
+
+    fn add_to_series(&mut self, profile: &Profile, labels: &[Arc<Labels>]) {
+        self.series.values_mut().for_each(|series| series.merger.begin());
+        for sample in &profile.samples {
+            let Some(labels) = process_of(profile, sample).and_then(|process| labels.get(process)) else {
+                continue;
+            };
+            let fresh = || Series { merger: Merger::new(Keep::Executables), weight: 0 };
+            let series = self.series.entry(Arc::clone(labels)).or_insert_with(fresh);
+            series.merger.add(profile, sample);
+            series.weight = series.weight.saturating_add(sample.weight);
+        }
+    }
+
+    /// The window that has gone on since the last one's end; `None` if nothing was sampled.
+    pub fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
+        self.counts.completeness = std::mem::take(&mut self.completeness);
+        self.counts.label_sets = self.series.len();
+        let series = std::mem::take(&mut self.series);
+        let mut profiles = Vec::new();
+        for (labels, merger) in self.within_budget(series) {
+            let profile = merger.finish(self.span(times));
+            profiles.extend(encode_for_database(&labels, &profile, self.limits)?);
+        }
+        if profiles.is_empty() {
+            return Ok(None);
+        }
+        // So that two runs over the same samples make the same window.
+        profiles.sort_by(|left, right| left.labels.cmp(&right.labels));
+        self.counts.windows += 1;
+        for profile in &profiles {
+            self.counts.samples += profile.samples;
+            self.counts.cpu_nanos = self.counts.cpu_nanos.saturating_add(profile.cpu_nanos);
+        }
+        Ok(Some(FinishedWindow { started: times.started, duration: times.duration, profiles }))
+    }
+
+    /// The label sets with the most CPU time by themselves, the others together.
+    fn within_budget(&mut self, series: HashMap<Arc<Labels>, Series>) -> Vec<(Arc<Labels>, Merger)> {
+        let mut series: Vec<(Arc<Labels>, Series)> = series.into_iter().collect();
+        series.sort_by(|(left_labels, left), (right_labels, right)| {
+            right.weight.cmp(&left.weight).then_with(|| left_labels.cmp(right_labels))
+        });
+        let beyond = series.split_off(series.len().min(self.label_sets_max));
+        self.counts.label_sets_merged += u64::try_from(beyond.len()).unwrap_or(u64::MAX);
+        let mut kept: Vec<(Arc<Labels>, Merger)> =
+            series.into_iter().map(|(labels, series)| (labels, series.merger)).collect();
+        let mut others: HashMap<Labels, Merger> = HashMap::new();
+        let no_time = Times { started: WallNanos(0), duration: Duration::ZERO };
+        for (labels, series) in beyond {
+            let profile = series.merger.finish(self.span(no_time));
+            let merger =
+                others.entry(among_others(&labels)).or_insert_with(|| Merger::new(Keep::Executables));
+            merger.begin();
+            profile.samples.iter().for_each(|sample| merger.add(&profile, sample));
+        }
+        kept.extend(others.into_iter().map(|(labels, merger)| (Arc::new(labels), merger)));
+        kept
+    }
+
+    fn span(&self, times: Times) -> Span {
+        Span {
+            host: self.host.name.as_str().into(),
+            started_nanos: times.started.0,
+            duration: times.duration,
+            event: self.event,
+        }
+    }
+
+    /// From the next segment on, samples of these processes are collected for a pull.
+    pub fn begin_pull(&mut self, id: PullId, selector: Selector) {
+        self.pulls.insert(id, Pull { selector, merger: Merger::new(Keep::Threads) });
+    }
+
+    /// A pull's pprof, gzip. `None` if there is none with this number.
+    pub fn end_pull(&mut self, id: PullId, times: Times) -> Option<io::Result<Vec<u8>>> {
+        let pull = self.pulls.remove(&id)?;
+        Some(encode_for_tools(&pull.merger.finish(self.span(times))))
+    }
+
+    /// Changes what a reload may change.
+    pub fn reconfigure(&mut self, limits: SizeLimits, label_sets_max: usize) {
+        self.limits = limits;
+        self.label_sets_max = label_sets_max.max(1);
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &WindowCounts {
+        &self.counts
+    }
+}
+
+impl Pull {
+    fn add(&mut self, profile: &Profile, labels: &[Arc<Labels>]) {
+        self.merger.begin();
+        let is_wanted = |(process, labels): (&crate::aggregate::profile::Process, &Arc<Labels>)| {
+            self.selector.matches(labels, process.pid)
+        };
+        let wanted: Vec<bool> = profile.processes.iter().zip(labels).map(is_wanted).collect();
+        for sample in &profile.samples {
+            let process = process_of(profile, sample);
+            if process.and_then(|process| wanted.get(process)).copied().unwrap_or(false) {
+                self.merger.add(profile, sample);
+            }
+        }
+    }
+}
+
+/// The index of a sample's process.
+fn process_of(profile: &Profile, sample: &Sample) -> Option<usize> {
+    profile.threads.get(sample.thread as usize).map(|thread| thread.process as usize)
+}
+
+fn among_others(labels: &Labels) -> Labels {
+    let kept = labels.iter().filter(|(name, _)| KEPT_AMONG_OTHERS.contains(name));
+    let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    kept.chain([("service_name".to_owned(), OTHER.to_owned())]).collect()
+}
