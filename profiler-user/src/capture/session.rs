@@ -323,7 +323,10 @@ impl<A: Admission> Session<A> {
                 walker.forget(ended, now);
             }
         });
+        let published = || self.walker.as_ref().map(Walker::published_files).unwrap_or_default();
+        let forgotten = self.processes.sweep(now, published);
         if let Some(walker) = &mut self.walker {
+            walker.forget_files(&forgotten, now);
             walker.collect();
         }
         // Before pages are loaded, so that those which these walks came by are loaded too.
