@@ -44,6 +44,18 @@ const NEEDS: [Need; 18] = [
         program: Some("qemu-aarch64"),
         why: "stacks of arm64: recorded under emulation",
     },
+    Need { package: "runc", program: Some("runc"), why: "containers: with the paths of pods" },
+    Need {
+        package: "podman",
+        program: Some("podman"),
+        why: "containers: Podman's, and its API like Docker's",
+    },
+    // Not where Docker's own package has it: Debian's would replace that.
+    Need {
+        package: "containerd",
+        program: Some("ctr"),
+        why: "containers: containerd's, with annotations of CRI",
+    },
     Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
     Need { package: "runc", program: Some("runc"), why: "containers with the rights that the chart gives" },
     Need {
