@@ -4,6 +4,7 @@
 //! cannot be profiled. A capture lasts two or three seconds at a high rate: enough samples to tell a share.
 
 mod commands;
+mod configuration;
 mod debug_files;
 mod deployment;
 mod doctor;
