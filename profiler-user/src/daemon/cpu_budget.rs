@@ -31,7 +31,7 @@ const TRY_AFTER_MAX: Duration = Duration::from_secs(32 * 60);
 
 /// Holds the daemon to its budget.
 #[derive(Clone, Debug)]
-pub struct CpuBudget {
+pub(super) struct CpuBudget {
     /// Of one CPU, 1 for all of it; 0 for no budget.
     budget_share: f64,
     configured: Hertz,
@@ -56,7 +56,7 @@ pub struct CpuBudget {
 
 impl CpuBudget {
     /// At the configured rate. `budget_percent` is of one CPU; 0 for no budget.
-    pub fn new(rate: Hertz, budget_percent: f64) -> Self {
+    pub(super) fn new(rate: Hertz, budget_percent: f64) -> Self {
         Self {
             budget_share: budget_percent.max(0.0) / 100.0,
             configured: rate,
@@ -74,27 +74,27 @@ impl CpuBudget {
     }
 
     /// The rate to sample at.
-    pub fn rate(&self) -> Hertz {
+    pub(super) fn rate(&self) -> Hertz {
         self.steps.get(self.step).copied().unwrap_or(self.configured)
     }
 
     /// Whether it is lower than the configured one.
-    pub fn is_lowered(&self) -> bool {
+    pub(super) fn is_lowered(&self) -> bool {
         self.step > 0
     }
 
     /// How many times it was lowered.
-    pub fn times_lowered(&self) -> u64 {
+    pub(super) fn times_lowered(&self) -> u64 {
         self.lowered
     }
 
     /// What the last period has cost, in percent of one CPU; `None` while the first one at this rate goes on.
-    pub fn cost_percent(&self) -> Option<f64> {
+    pub(super) fn cost_percent(&self) -> Option<f64> {
         self.periods.back().map(|share| share * 100.0)
     }
 
     /// Takes another configuration: from its rate on, if it is another.
-    pub fn reconfigure(&mut self, rate: Hertz, budget_percent: f64) {
+    pub(super) fn reconfigure(&mut self, rate: Hertz, budget_percent: f64) {
         let fresh = Self::new(rate, budget_percent);
         if (fresh.configured, fresh.budget_share) != (self.configured, self.budget_share) {
             *self = Self { bpf_time: self.bpf_time, lowered: self.lowered, ..fresh };
@@ -103,7 +103,7 @@ impl CpuBudget {
 
     /// What it has cost since it was last told: CPU time of our own threads, and how much time has passed; the BPF
     /// programs tell theirs since they were loaded. True if the rate has changed.
-    pub fn judge(&mut self, used: Duration, bpf: &[RunTime], elapsed: Duration) -> bool {
+    pub(super) fn judge(&mut self, used: Duration, bpf: &[RunTime], elapsed: Duration) -> bool {
         let bpf_time = total(bpf);
         let bpf_used =
             self.bpf_time.replace(bpf_time).map_or(Duration::ZERO, |last| bpf_time.saturating_sub(last));
@@ -123,7 +123,7 @@ impl CpuBudget {
     }
 
     /// In place of [`Self::judge`] while somebody else asks for a higher rate (a pull): what that costs is not judged.
-    pub fn skip(&mut self, bpf: &[RunTime]) {
+    pub(super) fn skip(&mut self, bpf: &[RunTime]) {
         self.bpf_time = Some(total(bpf));
         (self.used, self.elapsed) = (Duration::ZERO, Duration::ZERO);
     }
