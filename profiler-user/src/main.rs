@@ -86,7 +86,7 @@ fn run_daemon(args: DaemonArgs) -> ExitCode {
         let _unheard = write!(stdout(), "{}", config::example());
         return ExitCode::SUCCESS;
     }
-    let loader = Loader::new(args.config, args.options, std::env::vars_os(), ProcFs::host());
+    let loader = Loader::new(args.config, args.options, std::env::vars_os(), Host::new());
     let loaded = match loader.load() {
         Ok(loaded) => loaded,
         Err(errors) => {

@@ -5,6 +5,7 @@
 
 mod commands;
 mod containers;
+mod configuration;
 mod debug_files;
 mod deployment;
 mod doctor;

@@ -172,11 +172,11 @@ mod tests {
 
     use super::*;
     use crate::config::Loader;
-    use crate::host::ProcFs;
+    use crate::config::tests;
 
     #[test]
     fn defaults_are_those_of_the_stages() {
-        let loader = Loader::new(None, [].into(), [], ProcFs::at("no-such-folder"));
+        let loader = Loader::new(None, [].into(), [], tests::host());
         let config = loader.load().unwrap().config;
         assert_eq!(config.profile.size_limits(), SizeLimits::default());
         assert_eq!(config.containers.folders(), ContainerFolders::below(Path::new("/")));
