@@ -47,8 +47,8 @@ impl Api {
                 config.root_cert_file.clone_from(ca_file);
                 (config, token_file.clone())
             }
-            Access::Kubeconfig { path, context } => {
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Access::Kubeconfig { path } => {
+                let options = KubeConfigOptions::default();
                 let kubeconfig = Kubeconfig::read_from(path).map_err(setup)?;
                 (Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(setup)?, None)
             }

@@ -23,4 +23,4 @@ pub use config::{Access, KubernetesConfig, PodEnvironment};
 pub use error::KubernetesError;
 pub use pod::{PodContainer, PodInfo, PodOwner, PodTable};
 pub use status::WatchStatus;
-pub use watch::{PodWatch, PublishedPods, WatchOptions, WatchTimes};
+pub use watch::{MAX_PODS, PodWatch, PublishedPods, WatchOptions, WatchTimes};

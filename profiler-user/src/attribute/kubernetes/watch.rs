@@ -25,12 +25,14 @@ use super::api::Api;
 use super::config::Access;
 use super::error::KubernetesError;
 use super::lines::{Line, Lines};
-use super::object::{Kept, Pod};
+use super::object::Pod;
 use super::pod::PodTable;
 use super::status::WatchStatus;
 use super::store::PodStore;
 use crate::host::{Clock, MonotonicNanos};
 
+/// Pods to keep: twice as many as the largest nodes are made for.
+pub const MAX_PODS: usize = 1024;
 /// Pods of a page, where a list is in pages.
 const PAGE: u32 = 100;
 /// Pages of a list: more than any node's pods, and an end for a server that always has one more.
@@ -88,9 +90,7 @@ pub struct WatchOptions {
     pub access: Access,
     /// The name of this node.
     pub node: String,
-    /// How the names of kept annotations begin.
-    pub annotations: Vec<String>,
-    /// Pods that are kept.
+    /// Pods that are kept; further ones are left out and counted. See [`MAX_PODS`].
     pub max_pods: usize,
     /// How long things take.
     pub times: WatchTimes,
@@ -100,7 +100,6 @@ pub struct WatchOptions {
 pub struct PodWatch {
     access: Access,
     fields: String,
-    kept: Kept,
     times: WatchTimes,
     clock: Clock,
     store: PodStore,
@@ -124,12 +123,11 @@ impl PodWatch {
         tables: Sender<PublishedPods>,
         status: Sender<WatchStatus>,
     ) -> Self {
-        let WatchOptions { access, node, annotations, max_pods, times } = options;
+        let WatchOptions { access, node, max_pods, times } = options;
         Self {
             access,
             // Pods that have ended have no processes; some nodes have thousands of them.
             fields: format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"),
-            kept: Kept { annotations },
             times,
             clock,
             store: PodStore::new(max_pods, times.linger),
@@ -286,7 +284,7 @@ impl PodWatch {
     }
 
     fn put(&mut self, pod: Pod) -> bool {
-        !pod.metadata.uid.is_empty() && self.store.put(pod.info(&self.kept))
+        !pod.metadata.uid.is_empty() && self.store.put(pod.info())
     }
 
     /// Lets deleted pods go whose time is over.
