@@ -14,14 +14,14 @@ use crate::process::table::ProcessTable;
 
 /// See above.
 #[derive(Debug, Default)]
-pub struct Labelling {
+pub(super) struct Labelling {
     /// By process id, of the segment that goes on.
     admitted: Vec<bool>,
 }
 
 impl Labelling {
     /// The labels of a segment's processes by their ids. The next segment begins.
-    pub fn of_segment(&mut self, segment: &Segment) -> Vec<Arc<Labels>> {
+    pub(super) fn of_segment(&mut self, segment: &Segment) -> Vec<Arc<Labels>> {
         self.admitted.clear();
         let labels = |name: &str| Arc::new([("service_name", name)].into_iter().collect());
         segment.sampled.processes.iter().map(|process| labels(&process.executable_name)).collect()

@@ -32,21 +32,21 @@ use crate::telemetry::overhead::OwnCost;
 const ACCOUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// What the thread works with.
-pub struct Sampling {
+pub(super) struct Sampling {
     /// Samples.
-    pub session: Session<Labelling>,
+    pub(super) session: Session<Labelling>,
     /// Takes what was sampled.
-    pub names: Names,
+    pub(super) names: Names,
     /// Asked for from outside.
-    pub pulls: mpsc::Receiver<PullRequest>,
+    pub(super) pulls: mpsc::Receiver<PullRequest>,
     /// May change.
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
     /// True once the daemon is to end.
-    pub stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
     /// What the thread tells of itself.
-    pub account: Arc<SelfAccounts>,
+    pub(super) account: Arc<SelfAccounts>,
     /// The outside world.
-    pub host: Host,
+    pub(super) host: Host,
 }
 
 /// What goes on in it.
@@ -62,7 +62,7 @@ struct State {
 
 impl Sampling {
     /// Samples until it is told to stop, and hands over the last window.
-    pub async fn run(mut self) -> Result<Names, CaptureError> {
+    pub(super) async fn run(mut self) -> Result<Names, CaptureError> {
         let settings = Arc::clone(&self.settings.borrow_and_update());
         let clock = self.host.clock;
         let now = clock.monotonic();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use profiler_common::abi::{PROGRAMS, RunTime};
+use profiler_common::outcome::Outcome;
 
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
@@ -27,7 +28,7 @@ use crate::telemetry::overhead::OwnCost;
 use crate::telemetry::readiness::{Facts, Loop};
 
 /// The account.
-pub struct SelfAccounts {
+pub(super) struct SelfAccounts {
     host: Host,
     log: Arc<Log>,
     spool: Spool,
@@ -54,7 +55,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SelfAccounts {
     /// With nothing counted yet.
-    pub fn new(
+    pub(super) fn new(
         host: &Host,
         log: Arc<Log>,
         spool: Spool,
@@ -84,22 +85,22 @@ impl SelfAccounts {
     }
 
     /// Where the thread that names tells of itself.
-    pub fn watch_names(&self, names: Arc<Mutex<NamesStatus>>) {
+    pub(super) fn watch_names(&self, names: Arc<Mutex<NamesStatus>>) {
         *lock(&self.names) = Some(names);
     }
 
     /// The thread that samples is alive.
-    pub fn turned(&self, now: MonotonicNanos) {
+    pub(super) fn turned(&self, now: MonotonicNanos) {
         self.sampling_turned_at.store(now.0, Ordering::Relaxed);
     }
 
     /// The daemon is about to end.
-    pub fn stopping(&self) {
+    pub(super) fn stopping(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
     /// A configuration was taken, or refused.
-    pub fn configured(&self, is_taken: bool) {
+    pub(super) fn configured(&self, is_taken: bool) {
         let now = self.host.clock.wall_now();
         let loads = &mut lock(&self.account).config;
         if is_taken {
@@ -111,7 +112,7 @@ impl SelfAccounts {
     }
 
     /// What the thread that samples knows.
-    pub fn sampling(
+    pub(super) fn sampling(
         &self,
         session: &Session<Labelling>,
         names: &Names,
@@ -121,7 +122,8 @@ impl SelfAccounts {
     ) {
         let online: BTreeSet<u32> = online_cpus().unwrap_or_default().into_iter().collect();
         let sampled = session.cpus();
-        let counts = session.counts();
+        let mut counts = session.counts();
+        counts.add(Outcome::NamingBehind, names.lost_samples());
         let mut account = lock(&self.account);
         account.own = cost;
         account.bpf.run_times = run_times;

@@ -12,26 +12,26 @@ use crate::host::{Clock, WallNanos};
 
 /// What sending to one endpoint has come to.
 #[derive(Clone, Debug, Default)]
-pub struct EndpointCount {
+pub(super) struct EndpointCount {
     /// Bytes of profiles in requests, those that failed too.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Time that requests took, those that failed too.
-    pub time: Duration,
+    pub(super) time: Duration,
     /// Attempts that may pass later, by cause.
-    pub retries: BTreeMap<push::RetryCause, u64>,
+    pub(super) retries: BTreeMap<push::RetryCause, u64>,
     /// Profiles and samples that it never will take, by cause.
-    pub refused: BTreeMap<RefusalCause, (u64, u64)>,
+    pub(super) refused: BTreeMap<RefusalCause, (u64, u64)>,
     /// Its last success.
-    pub last_success: Option<WallNanos>,
+    pub(super) last_success: Option<WallNanos>,
 }
 
 /// By the endpoint's name.
 #[derive(Debug, Default)]
-pub struct EndpointCounts(Mutex<BTreeMap<Arc<str>, EndpointCount>>);
+pub(super) struct EndpointCounts(Mutex<BTreeMap<Arc<str>, EndpointCount>>);
 
 impl EndpointCounts {
     /// As they are.
-    pub fn read(&self) -> BTreeMap<Arc<str>, EndpointCount> {
+    pub(super) fn read(&self) -> BTreeMap<Arc<str>, EndpointCount> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -40,13 +40,13 @@ impl EndpointCounts {
     }
 
     /// Those of endpoints that are no longer there go.
-    pub fn keep(&self, names: &[Arc<str>]) {
+    pub(super) fn keep(&self, names: &[Arc<str>]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
     }
 }
 
 /// Sends to one endpoint.
-pub struct Pusher {
+pub(super) struct Pusher {
     client: Client,
     name: Arc<str>,
     counts: Arc<EndpointCounts>,
@@ -55,7 +55,7 @@ pub struct Pusher {
 
 impl Pusher {
     /// By this client.
-    pub fn new(client: Client, counts: Arc<EndpointCounts>, clock: Clock) -> Self {
+    pub(super) fn new(client: Client, counts: Arc<EndpointCounts>, clock: Clock) -> Self {
         let name = client.endpoint().name().into();
         Self { client, name, counts, clock }
     }

@@ -8,26 +8,26 @@ use crate::sample::Hertz;
 
 /// What may change while the daemon runs, as far as sampling and naming go by it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub(super) struct Settings {
     /// Samples per second on each CPU.
-    pub rate: Hertz,
+    pub(super) rate: Hertz,
     /// Length of a window.
-    pub window: Duration,
+    pub(super) window: Duration,
     /// What the daemon may use of one CPU, in percent; 0 for no limit.
-    pub cpu_budget_percent: f64,
+    pub(super) cpu_budget_percent: f64,
     /// What the daemon may have resident.
-    pub memory_max_bytes: u64,
+    pub(super) memory_max_bytes: u64,
     /// How large a profile may be.
-    pub size_limits: SizeLimits,
+    pub(super) size_limits: SizeLimits,
     /// How many label sets a window may have.
-    pub label_sets_max: usize,
+    pub(super) label_sets_max: usize,
     /// From the order to end until the last window has to be in the spool.
-    pub drain_timeout: Duration,
+    pub(super) drain_timeout: Duration,
 }
 
 impl Settings {
     /// Of a checked configuration.
-    pub fn new(config: &DaemonConfig) -> Self {
+    pub(super) fn new(config: &DaemonConfig) -> Self {
         Self {
             rate: config.sampling.rate,
             window: config.sampling.window,

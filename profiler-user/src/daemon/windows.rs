@@ -28,38 +28,38 @@ use crate::symbolize::names::Namer;
 
 /// When something began and how long it took, by the wall clock's reading at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub(super) struct Times {
     /// Its beginning.
-    pub started: WallNanos,
+    pub(super) started: WallNanos,
     /// Its length, by the monotonic clock.
-    pub duration: Duration,
+    pub(super) duration: Duration,
 }
 
 /// A pull, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PullId(pub u64);
+pub(super) struct PullId(pub(super) u64);
 
 /// What is counted of the work.
 #[derive(Clone, Debug, Default)]
-pub struct WindowCounts {
+pub(super) struct WindowCounts {
     /// What could not be named, by cause.
-    pub names: Counts,
+    pub(super) names: Counts,
     /// How stacks ended, of the last window.
-    pub completeness: Completeness,
+    pub(super) completeness: Completeness,
     /// Label sets of the last window, before the budget.
-    pub label_sets: usize,
+    pub(super) label_sets: usize,
     /// Label sets whose samples went to `other`, in all windows.
-    pub label_sets_merged: u64,
+    pub(super) label_sets_merged: u64,
     /// Windows that are finished.
-    pub windows: u64,
+    pub(super) windows: u64,
     /// Samples in them.
-    pub samples: u64,
+    pub(super) samples: u64,
     /// Their CPU time, nanoseconds.
-    pub cpu_nanos: u64,
+    pub(super) cpu_nanos: u64,
 }
 
 /// The windows in the making.
-pub struct Windows {
+pub(super) struct Windows {
     host: Host,
     namer: Namer,
     limits: SizeLimits,
@@ -90,7 +90,7 @@ const KEPT_AMONG_OTHERS: [&str; 3] = ["language", "instance", "hostname"];
 
 impl Windows {
     /// With no window begun.
-    pub fn new(host: Host, limits: SizeLimits, label_sets_max: usize) -> Self {
+    pub(super) fn new(host: Host, limits: SizeLimits, label_sets_max: usize) -> Self {
         Self {
             namer: Namer::of_many_windows(&host.proc),
             host,
@@ -105,7 +105,7 @@ impl Windows {
     }
 
     /// Takes a segment, with the labels of its processes by their ids.
-    pub fn segment(&mut self, segment: Segment, labels: &[Arc<Labels>]) {
+    pub(super) fn segment(&mut self, segment: Segment, labels: &[Arc<Labels>]) {
         let now = self.host.clock.monotonic();
         let Segment { window, sampled, event, started, duration } = segment;
         let names = self.namer.name(window.places(), &sampled, now);
@@ -135,7 +135,7 @@ impl Windows {
     }
 
     /// The window that has gone on since the last one's end; `None` if nothing was sampled.
-    pub fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
+    pub(super) fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
         self.counts.completeness = std::mem::take(&mut self.completeness);
         self.counts.label_sets = self.series.len();
         let series = std::mem::take(&mut self.series);
@@ -190,24 +190,24 @@ impl Windows {
     }
 
     /// From the next segment on, samples of these processes are collected for a pull.
-    pub fn begin_pull(&mut self, id: PullId, selector: Selector) {
+    pub(super) fn begin_pull(&mut self, id: PullId, selector: Selector) {
         self.pulls.insert(id, Pull { selector, merger: Merger::new(Keep::Threads) });
     }
 
     /// A pull's pprof, gzip. `None` if there is none with this number.
-    pub fn end_pull(&mut self, id: PullId, times: Times) -> Option<io::Result<Vec<u8>>> {
+    pub(super) fn end_pull(&mut self, id: PullId, times: Times) -> Option<io::Result<Vec<u8>>> {
         let pull = self.pulls.remove(&id)?;
         Some(encode_for_tools(&pull.merger.finish(self.span(times))))
     }
 
     /// Changes what a reload may change.
-    pub fn reconfigure(&mut self, limits: SizeLimits, label_sets_max: usize) {
+    pub(super) fn reconfigure(&mut self, limits: SizeLimits, label_sets_max: usize) {
         self.limits = limits;
         self.label_sets_max = label_sets_max.max(1);
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> &WindowCounts {
+    pub(super) fn counts(&self) -> &WindowCounts {
         &self.counts
     }
 }
