@@ -5,8 +5,12 @@ use std::fs;
 use tracing::Level;
 
 use super::problem::Wrong;
-use super::{Containers, Endpoint, Http, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule};
+use super::{
+    Containers, Endpoint, Http, Kubernetes, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule,
+    Switch,
+};
 use crate::attribute::containers::ContainerFolders;
+use crate::attribute::kubernetes::KubernetesConfig;
 use crate::attribute::relabel::RelabelConfig;
 use crate::deliver::push::{BasicAuthConfig, EndpointConfig, Secret as PushSecret, TlsConfig};
 use crate::deliver::series::SizeLimits;
@@ -78,6 +82,24 @@ impl ProfileLimits {
         SizeLimits {
             profile_bytes_max: u32::try_from(self.max_bytes.as_u64()).unwrap_or(u32::MAX),
             samples_max: usize::try_from(self.max_samples).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Kubernetes {
+    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch) and its like.
+    pub fn to_watch(&self) -> KubernetesConfig {
+        KubernetesConfig {
+            enabled: match self.enabled {
+                Switch::Auto => None,
+                Switch::On => Some(true),
+                Switch::Off => Some(false),
+            },
+            node_name: self.node_name.clone(),
+            api_server: self.api_server.as_ref().map(ToString::to_string),
+            token_file: self.token_file.clone(),
+            ca_file: self.ca_file.clone(),
+            kubeconfig: self.kubeconfig.clone(),
         }
     }
 }

@@ -485,3 +485,28 @@ async fn a_kubeconfig_tells_server_and_token() {
     config("x");
     watch.until_pod("1", "pod-a").await;
 }
+
+#[tokio::test]
+async fn one_look_tells_whether_lists_and_watches_are_answered() {
+    let peer = Peer::start().await;
+    peer.put(pod("a", "1"));
+    peer.put(pod("b", "2"));
+    let look = async |server: Option<&str>, node: &str| {
+        let config =
+            KubernetesConfig { api_server: server.map(str::to_owned), ..KubernetesConfig::default() };
+        match probe(&config, &PodEnvironment::default(), node, DEADLINE).await {
+            Reach::NotAsked => "not asked".to_owned(),
+            Reach::Answered { node, pods } => format!("{pods} on {node}"),
+            Reach::Failed(error) => error.with_sources(),
+        }
+    };
+    assert_eq!(look(None, NODE).await, "not asked");
+    assert_eq!(look(Some(&peer.url), NODE).await, "2 on node-7");
+    assert_eq!(
+        look(Some(&peer.url), "a,b").await,
+        KubernetesError::NodeName { node: "a,b".to_owned() }.to_string()
+    );
+    peer.answer_next(200, r#"{"metadata": {"resourceVersion": "1"}, "items": []}"#);
+    peer.answer_next(403, r#"{"message": "cannot watch"}"#);
+    assert_eq!(look(Some(&peer.url), NODE).await, "the API server refuses: 403 cannot watch");
+}

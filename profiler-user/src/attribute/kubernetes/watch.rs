@@ -11,11 +11,9 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{ListParams, VersionMatch, WatchParams};
 use kube::client::Body;
 use kube::core::WatchEvent;
 use tokio::sync::watch::Sender;
@@ -33,14 +31,10 @@ use crate::host::{Clock, MonotonicNanos};
 
 /// Pods to keep: twice as many as the largest nodes are made for.
 pub const MAX_PODS: usize = 1024;
-/// Pods of a page, where a list is in pages.
-const PAGE: u32 = 100;
 /// Pages of a list: more than any node's pods, and an end for a server that always has one more.
 const MAX_PAGES: usize = 100;
 /// A watch that ends earlier and said nothing is no watch.
 const SHORTEST_WATCH: Duration = Duration::from_secs(5);
-/// Of a failure's text.
-const MAX_REASON_BYTES: usize = 512;
 /// After so many failures in a row the version may be the trouble.
 const FAILURES_BEFORE_A_LIST: u32 = 3;
 
@@ -99,7 +93,7 @@ pub struct WatchOptions {
 /// The watch of this node's pods.
 pub struct PodWatch {
     access: Access,
-    fields: String,
+    node: String,
     times: WatchTimes,
     clock: Clock,
     store: PodStore,
@@ -126,8 +120,7 @@ impl PodWatch {
         let WatchOptions { access, node, max_pods, times } = options;
         Self {
             access,
-            // Pods that have ended have no processes; some nodes have thousands of them.
-            fields: format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"),
+            node,
             times,
             clock,
             store: PodStore::new(max_pods, times.linger),
@@ -154,7 +147,7 @@ impl PodWatch {
     /// Connects, lists if need be, and watches again and again, until something fails.
     async fn follow(&mut self) -> Result<Infallible, KubernetesError> {
         // A new client each time: files of a new certificate authority or kubeconfig may be the cure.
-        let api = Api::new(&self.access, self.times.answer_within).await?;
+        let api = Api::new(&self.access, &self.node, self.times.answer_within).await?;
         loop {
             if self.version.is_none() {
                 self.version = Some(self.list(&api).await?);
@@ -168,7 +161,7 @@ impl PodWatch {
         let mut listed = HashSet::new();
         let mut next_page = None;
         for _ in 0..MAX_PAGES {
-            let page = api.list(&list_params(&self.fields, self.from_cache, next_page)).await?;
+            let page = api.list(self.from_cache, next_page).await?;
             for pod in page.items {
                 listed.insert(pod.metadata.uid.clone());
                 self.put(pod);
@@ -188,14 +181,8 @@ impl PodWatch {
     async fn watch(&mut self, api: &Api) -> Result<(), KubernetesError> {
         // Not all agents that began together come back together.
         let asked = self.times.watch.mul_f64(1.0 - self.random.f64() / 4.0);
-        let params = WatchParams {
-            field_selector: Some(self.fields.clone()),
-            timeout: Some(u32::try_from(asked.as_secs()).unwrap_or(u32::MAX).max(1)),
-            bookmarks: true,
-            ..WatchParams::default()
-        };
         let version = self.version.as_deref().unwrap_or_default();
-        let mut lines = api.watch(&params, version).await?;
+        let mut lines = api.watch(version, asked).await?;
         let lines_before = self.lines_read;
         let started = self.clock.monotonic();
         self.heard(|status| {
@@ -324,7 +311,7 @@ impl PodWatch {
         }
         // What the cache has may be too old to watch from.
         self.from_cache &= !is_gone;
-        let reason = reason(failure);
+        let reason = failure.with_sources();
         if self.failures_in_a_row == 1 && !is_gone {
             warn!(reason, "the pods of this node are not watched");
         }
@@ -340,31 +327,4 @@ impl PodWatch {
         let longest = self.times.first_pause.saturating_mul(1 << doublings).min(self.times.longest_pause);
         longest.mul_f64(1.0 - self.random.f64() / 2.0)
     }
-}
-
-/// A list of all pods. The API server keeps a cache by node; a list of the latest goes to its database, page by page.
-fn list_params(fields: &str, from_cache: bool, next_page: Option<String>) -> ListParams {
-    let fields = ListParams::default().fields(fields);
-    if from_cache && next_page.is_none() {
-        ListParams {
-            resource_version: Some("0".to_owned()),
-            version_match: Some(VersionMatch::NotOlderThan),
-            ..fields
-        }
-    } else {
-        ListParams { limit: Some(PAGE), continue_token: next_page, ..fields }
-    }
-}
-
-/// The failure and what is behind it, as one line.
-fn reason(failure: &KubernetesError) -> String {
-    let mut reason = failure.to_string();
-    let mut source = failure.source();
-    while let Some(error) = source {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        source = error.source();
-    }
-    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    reason
 }
