@@ -435,7 +435,9 @@ fn an_api_server_that_does_not_answer_costs_the_labels_of_pods() {
             limited: profiling works, but something is lost: pods of this node
         "#]],
     );
-    check(|e| e.pods = Pods::Answered { node: "host".to_owned(), pods: 0 }, expect![[r#"
+    check(
+        |e| e.pods = Pods::Answered { node: "host".to_owned(), pods: 0 },
+        expect![[r#"
         limited  pods of this node       none on a node called host
                  cost: processes in pods have no labels but those that their containers'
                        runtime tells
@@ -443,7 +445,8 @@ fn an_api_server_that_does_not_answer_costs_the_labels_of_pods() {
                        for this host
 
         limited: profiling works, but something is lost: pods of this node
-    "#]]);
+    "#]],
+    );
     for (cause, cure) in
         [("token", "automountServiceAccountToken"), ("silent", "network policies"), ("setup", "[kubernetes]")]
     {

@@ -20,6 +20,8 @@ use super::error::KubernetesError;
 use super::lines::{self, Lines};
 use super::object::PodList;
 
+/// What audit logs of the cluster show.
+const USER_AGENT: &str = concat!("flamekeeper/", env!("CARGO_PKG_VERSION"));
 const PODS: &str = "/api/v1/pods";
 /// Pods of a page, where a list is in pages.
 const PAGE: u32 = 100;
@@ -61,6 +63,7 @@ impl Api {
             }
         };
         config.connect_timeout = Some(answer_within);
+        config.headers.push((http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
         // Each failure is to be seen and counted.
         config.default_retry = false;
         let client = ClientBuilder::try_from(config).map_err(setup)?.build();

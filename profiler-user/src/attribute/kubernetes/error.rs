@@ -68,7 +68,7 @@ pub enum KubernetesError {
     /// 410: what happened since then is forgotten, so the pods have to be listed anew.
     #[error("the API server no longer knows what happened since the last list")]
     Gone,
-    /// A watch without one event, again and again: something between us and the API server does not let it through.
+    /// Again and again: something between us and the API server does not let watches through.
     #[error("the watch was ended as soon as it had begun")]
     Ended,
     /// More than we are willing to hold.

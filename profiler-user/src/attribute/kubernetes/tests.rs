@@ -379,6 +379,21 @@ async fn a_watch_that_is_no_watch_is_not_asked_for_without_a_pause() {
 }
 
 #[tokio::test]
+async fn a_pause_follows_a_short_watch_whatever_it_said() {
+    let peer = Peer::start().await;
+    let mut patient = options(direct(&peer));
+    patient.times.first_pause = Duration::from_secs(3600);
+    patient.times.longest_pause = Duration::from_secs(3600);
+    let mut watch = Running::start(patient);
+    watch.until_watching(1).await;
+    peer.put(pod("a", "1"));
+    watch.until_pod("1", "pod-a").await;
+    peer.end();
+    watch.until_failed("ended", 1).await;
+    assert_eq!(peer.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_skipped_and_counted() {
     let peer = Peer::start().await;
     let mut watch = Running::on(&peer);

@@ -33,7 +33,7 @@ use crate::host::{Clock, MonotonicNanos};
 pub const MAX_PODS: usize = 1024;
 /// Pages of a list: more than any node's pods, and an end for a server that always has one more.
 const MAX_PAGES: usize = 100;
-/// A watch that ends earlier and said nothing is no watch.
+/// A watch that ends earlier is no watch, whatever it said: without a pause we would ask again and again.
 const SHORTEST_WATCH: Duration = Duration::from_secs(5);
 /// After so many failures in a row the version may be the trouble.
 const FAILURES_BEFORE_A_LIST: u32 = 3;
@@ -101,9 +101,10 @@ pub struct PodWatch {
     version: Option<String>,
     /// Whether the next list is to come from the API server's cache.
     from_cache: bool,
+    /// Since a watch was one: what pauses grow by.
     failures_in_a_row: u32,
-    /// Lines of watches that made sense.
-    lines_read: u64,
+    /// Since the API server said anything that follows on the version.
+    failures_at_version: u32,
     random: fastrand::Rng,
     tables: Sender<PublishedPods>,
     status: Sender<WatchStatus>,
@@ -127,7 +128,7 @@ impl PodWatch {
             version: None,
             from_cache: true,
             failures_in_a_row: 0,
-            lines_read: 0,
+            failures_at_version: 0,
             random: fastrand::Rng::new(),
             tables,
             status,
@@ -150,7 +151,8 @@ impl PodWatch {
         let api = Api::new(&self.access, &self.node, self.times.answer_within).await?;
         loop {
             if self.version.is_none() {
-                self.version = Some(self.list(&api).await?);
+                let version = self.list(&api).await?;
+                self.is_at(version);
             }
             self.watch(&api).await?;
         }
@@ -183,7 +185,6 @@ impl PodWatch {
         let asked = self.times.watch.mul_f64(1.0 - self.random.f64() / 4.0);
         let version = self.version.as_deref().unwrap_or_default();
         let mut lines = api.watch(version, asked).await?;
-        let lines_before = self.lines_read;
         let started = self.clock.monotonic();
         self.heard(|status| {
             status.watches += 1;
@@ -192,12 +193,10 @@ impl PodWatch {
         });
         let end = self.read(&mut lines, started, asked + self.times.overdue).await;
         self.status.send_modify(|status| status.is_connected = false);
-        let is_quiet = self.lines_read == lines_before;
-        if self.clock.since(started) >= SHORTEST_WATCH {
-            self.recovered();
-        } else if is_quiet && end.is_ok() {
-            return Err(KubernetesError::Ended);
+        if self.clock.since(started) < SHORTEST_WATCH {
+            return end.and(Err(KubernetesError::Ended));
         }
+        self.recovered();
         end
     }
 
@@ -209,8 +208,8 @@ impl PodWatch {
         longest: Duration,
     ) -> Result<(), KubernetesError> {
         loop {
-            let left = longest.checked_sub(self.clock.since(started));
-            let left = left.ok_or(KubernetesError::Silent { after: longest })?;
+            let age = self.clock.since(started);
+            let left = longest.checked_sub(age).ok_or(KubernetesError::Silent { after: longest })?;
             let expiry = self.store.next_expiry(self.clock.monotonic());
             let wait = expiry.map_or(left, |expiry| expiry.min(left));
             match tokio::time::timeout(wait, lines.next()).await {
@@ -220,6 +219,9 @@ impl PodWatch {
                 Err(_) => {}
             }
             self.expire();
+            if age >= SHORTEST_WATCH {
+                self.recovered();
+            }
         }
     }
 
@@ -232,13 +234,11 @@ impl PodWatch {
             self.heard(|status| status.skipped_events += 1);
             return Ok(());
         };
-        self.lines_read += 1;
-        self.recovered();
         match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => self.changed(pod, false),
             WatchEvent::Deleted(pod) => self.changed(pod, true),
             WatchEvent::Bookmark(bookmark) => {
-                self.is_at(&bookmark.metadata.resource_version);
+                self.is_at(bookmark.metadata.resource_version);
                 self.heard(|_| {});
             }
             WatchEvent::Error(status) if status.code == 410 => return Err(KubernetesError::Gone),
@@ -250,14 +250,15 @@ impl PodWatch {
     }
 
     /// The next watch begins behind this version.
-    fn is_at(&mut self, version: &str) {
+    fn is_at(&mut self, version: String) {
+        self.failures_at_version = 0;
         if !version.is_empty() {
-            self.version = Some(version.to_owned());
+            self.version = Some(version);
         }
     }
 
     fn changed(&mut self, pod: Pod, is_deleted: bool) {
-        self.is_at(&pod.metadata.resource_version);
+        self.is_at(pod.metadata.resource_version.clone());
         let uid = pod.metadata.uid.clone();
         // Also a deleted one: it may have had a container that nobody has told us of.
         let is_new = self.put(pod);
@@ -305,8 +306,9 @@ impl PodWatch {
 
     fn note(&mut self, failure: &KubernetesError) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.failures_at_version = self.failures_at_version.saturating_add(1);
         let is_gone = matches!(failure, KubernetesError::Gone);
-        if is_gone || self.failures_in_a_row >= FAILURES_BEFORE_A_LIST {
+        if is_gone || self.failures_at_version >= FAILURES_BEFORE_A_LIST {
             self.version = None;
         }
         // What the cache has may be too old to watch from.
