@@ -48,6 +48,7 @@ impl Endpoint {
                 .collect(),
             proxy_url: self.proxy_url.as_ref().map(|url| PushSecret::new(url.as_str())),
             proxy_from_environment: self.proxy_from_environment,
+            http2_prior_knowledge: self.http2_prior_knowledge,
             timeout: Some(humantime::format_duration(self.timeout).to_string()),
         }
     }

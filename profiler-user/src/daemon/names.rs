@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::error::DaemonError;
 use super::pulls::Reply;
 use super::windows::{PullId, Times, WindowCounts, Windows};
+use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
 use crate::capture::segment::Segment;
 use crate::deliver::finished::FinishedWindow;
@@ -39,7 +40,7 @@ pub(super) enum Work {
     /// A pull has ended with the segment before.
     PullEnd(PullId, Times, Option<Reply>),
     /// The configuration has changed.
-    Reconfigure(SizeLimits, usize),
+    Reconfigure(SizeLimits, LabelBudget),
 }
 
 /// What the thread tells others about itself.
@@ -146,7 +147,7 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
                 Work::WindowEnd(times) => self.end_window(times),
                 Work::PullBegin(id, selector) => self.windows.begin_pull(id, selector),
                 Work::PullEnd(id, times, reply) => self.end_pull(id, times, reply),
-                Work::Reconfigure(limits, label_sets_max) => self.windows.reconfigure(limits, label_sets_max),
+                Work::Reconfigure(limits, budget) => self.windows.reconfigure(limits, budget),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! ```text
 //!   Spool ──────▶ Replay, one an endpoint ─▶ Client ─▶ profile database
 //!   Server ◀──── SelfAccounts, targets; PullRequest ─▶ session
-//!   API server ─▶ pods ─▶ session          file, SIGHUP ─▶ Settings ─▶ session
+//!   API server ─▶ pods ─▶ session          file, SIGHUP ─▶ DaemonConfig ─▶ session
 //! ```
 
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::error::DaemonError;
+use super::metadata::Metadata;
 use super::sender::{EndpointCounts, Pusher};
-use super::settings::Settings;
 use crate::config::{ConfigWatcher, DaemonConfig, LOOK_EVERY, Reload};
 use crate::deliver::push::{Client, Endpoint, EndpointConfig, ProxyEnvironment, WebRoots};
 use crate::deliver::serve::{Access, Inputs, PullRequest, SelfAccount, Server, TargetsSnapshot};
@@ -46,7 +46,9 @@ pub(super) struct Network {
     /// Looks after the file.
     pub(super) watcher: ConfigWatcher,
     /// What the other threads go by.
-    pub(super) settings: watch::Sender<Arc<Settings>>,
+    pub(super) config: watch::Sender<Arc<DaemonConfig>>,
+    /// Where pods and containers are asked for.
+    pub(super) metadata: Metadata,
     /// Somebody asks for the file to be read.
     pub(super) hangups: mpsc::Receiver<()>,
     /// The log's level may change.
@@ -90,7 +92,8 @@ impl Network {
             targets,
             pulls,
             watcher,
-            settings,
+            config: to_others,
+            metadata,
             hangups,
             log,
             counts,
@@ -120,8 +123,9 @@ impl Network {
             web_roots: WebRoots::of_host(),
             running: BTreeMap::new(),
         };
-        let mut control = Control { watcher, settings, log, access, pushing };
+        let mut control = Control { watcher, config: to_others, log, access, pushing };
         control.pushing.follow(&config, &mut tasks);
+        metadata.spawn(&control.pushing.host, stop.clone(), &mut tasks);
         control.look_after(hangups, stop, &mut tasks).await;
         while tasks.join_next().await.is_some() {}
     }
@@ -142,7 +146,7 @@ fn access(config: &DaemonConfig) -> Access {
 /// Looks after the configuration.
 struct Control {
     watcher: ConfigWatcher,
-    settings: watch::Sender<Arc<Settings>>,
+    config: watch::Sender<Arc<DaemonConfig>>,
     log: Arc<Log>,
     access: watch::Sender<Arc<Access>>,
     pushing: Pushing,
@@ -203,7 +207,7 @@ impl Control {
     fn apply(&mut self, config: &Arc<DaemonConfig>, tasks: &mut JoinSet<()>) {
         self.log.set_level(config.log.level.to_tracing());
         self.access.send_replace(Arc::new(access(config)));
-        self.settings.send_replace(Arc::new(Settings::new(config)));
+        self.config.send_replace(Arc::clone(config));
         self.pushing.follow(config, tasks);
     }
 }
