@@ -88,7 +88,7 @@ impl ProfileLimits {
 }
 
 impl Kubernetes {
-    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch).
+    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch) and its like.
     pub fn to_watch(&self) -> KubernetesConfig {
         KubernetesConfig {
             enabled: match self.enabled {
@@ -101,7 +101,6 @@ impl Kubernetes {
             token_file: self.token_file.clone(),
             ca_file: self.ca_file.clone(),
             kubeconfig: self.kubeconfig.clone(),
-            ..KubernetesConfig::default()
         }
     }
 }
