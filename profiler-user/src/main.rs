@@ -4,15 +4,16 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
 use profiler_user::daemon::{self, DaemonError};
 use profiler_user::deliver::push::ProxyEnvironment;
 use profiler_user::doctor;
-use profiler_user::host::{Host, ProcFs};
+use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::privileges::{KernelVersion, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
 use profiler_user::symbolize::dwarf;
+use profiler_user::targets;
 use profiler_user::telemetry::logs::{self, LogOptions};
 
 /// EX_USAGE of sysexits.h.
@@ -50,6 +51,7 @@ fn run() -> ExitCode {
         Command::Record(args) => run_record(args),
         Command::Daemon(args) => run_daemon(args),
         Command::Doctor(args) => run_doctor(&args),
+        Command::Targets(args) => run_targets(&args),
     }
 }
 
@@ -137,6 +139,26 @@ fn run_doctor(args: &DoctorArgs) -> ExitCode {
     let text = if args.json { report.to_json() } else { report.to_text(width(), colour()) };
     let _unheard = writeln!(stdout(), "{}", text.trim_end());
     ExitCode::from(report.exit_code())
+}
+
+fn run_targets(args: &TargetsArgs) -> ExitCode {
+    let clock = Clock::host();
+    let width = stdout().is_terminal().then(width);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let said = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        let said = runtime.block_on(targets::run(args, clock.wall(clock.monotonic()), width));
+        said.map_err(|error| error.to_string())
+    });
+    match said {
+        Ok(text) => {
+            let _unheard = writeln!(stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Columns of the terminal, 80 where there is none.

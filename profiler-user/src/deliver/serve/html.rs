@@ -28,8 +28,13 @@ pub(crate) fn is_misleading(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
+/// Text that may have strangers' names in it, for a terminal, a log or plain text.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_misleading(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// Text as a part of a query or a path.
-pub(super) fn percent(text: &str) -> impl Display + '_ {
+pub(crate) fn percent_encoded(text: &str) -> impl Display + '_ {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
 }
 
@@ -58,6 +63,6 @@ mod tests {
             Escaped(name).to_string(),
             "&lt;b a=&quot;x&quot; c=&#39;y&#39;&gt;&amp;\u{fffd}[2J\u{fffd}gpj.exe\u{fffd}"
         );
-        assert_eq!(percent("a/b=c,d%é").to_string(), "a%2Fb%3Dc%2Cd%25%C3%A9");
+        assert_eq!(percent_encoded("a/b=c,d%é").to_string(), "a%2Fb%3Dc%2Cd%25%C3%A9");
     }
 }

@@ -12,10 +12,11 @@ use axum::response::Response;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::html::harmless;
+use super::respond;
 use super::router::Shared;
 use super::selector::{Selector, SelectorError};
 use super::targets::TargetsSnapshot;
-use super::{pages, respond};
 use crate::sample::Hertz;
 
 /// A profile of the next `duration`, of the processes that the selector means.
@@ -203,7 +204,7 @@ fn refused(error: &PullError) -> Response {
 }
 
 fn failed(status: StatusCode, sentence: &str, retry_after: Option<Duration>) -> Response {
-    let mut response = respond::text(status, &pages::harmless(sentence));
+    let mut response = respond::text(status, &harmless(sentence));
     let headers = response.headers_mut();
     headers.insert(X_GO_PPROF, HeaderValue::from_static("1"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(respond::PLAIN));

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::access::{Access, Peer, Refusal, is_authority};
 use super::counts::ServeCounters;
+use super::html::harmless;
 use super::pull::{self, PULLS_MAX, PullRequest};
 use super::targets::{Target, TargetsSnapshot};
 use super::targets_query::TargetsQuery;
@@ -212,7 +213,7 @@ async fn targets_json(State(shared): Context, uri: Uri) -> Response {
     let snapshot = shared.targets();
     let found = TargetsQuery::read(uri.query().unwrap_or_default()).find(&snapshot);
     if let Some(mistake) = found.mistake {
-        return respond::text(StatusCode::BAD_REQUEST, &pages::harmless(&mistake));
+        return respond::text(StatusCode::BAD_REQUEST, &harmless(&mistake));
     }
     let document = Document {
         host: &snapshot.host,
