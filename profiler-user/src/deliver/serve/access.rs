@@ -81,6 +81,15 @@ pub enum Peer {
     Unix,
 }
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => remote.ip().to_canonical().fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 impl Peer {
     fn is_loopback(self) -> bool {
         match self {

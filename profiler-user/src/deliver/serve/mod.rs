@@ -10,6 +10,7 @@
 
 mod access;
 mod counts;
+mod crowd;
 mod discovery;
 mod html;
 mod listen;

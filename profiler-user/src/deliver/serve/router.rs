@@ -158,6 +158,8 @@ fn refusal(shared: &Shared, request: &Request, route: Option<&'static str>) -> O
     };
     let why = admitted.err()?;
     shared.counters.refusal(why);
+    let from = peer.map_or_else(String::new, |peer| peer.to_string());
+    tracing::warn!(reason = why.label(), from, path = request.uri().path(), "a request was refused");
     let status = match why {
         Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::BadHost => StatusCode::BAD_REQUEST,
