@@ -219,7 +219,7 @@ mod tests {
 
     fn logged(options: LogOptions, events: impl FnOnce(&Log)) -> (String, LogCounts) {
         let memory = Memory::default();
-        let (dispatch, log) = start(options, Clock::host(), memory.clone(), || ()).unwrap();
+        let (dispatch, log) = start(options, Clock::host(), memory.clone(), || {}).unwrap();
         with_default(&dispatch, || events(&log));
         let counts = log.counts();
         drop(log);
@@ -323,7 +323,7 @@ mod tests {
         }
         let (release, stuck) = std::sync::mpsc::sync_channel(0);
         let options = options(LogFormat::Logfmt, Level::DEBUG);
-        let (dispatch, log) = start(options, Clock::host(), Stuck(stuck), || ()).unwrap();
+        let (dispatch, log) = start(options, Clock::host(), Stuck(stuck), || {}).unwrap();
         with_default(&dispatch, || {
             for _ in 0..1_000 {
                 debug!("x");
