@@ -80,7 +80,7 @@ fn target(number: u32) -> Target {
     Target {
         pid: 1_000 + number,
         executable: format!("/usr/bin/{}", name.replace('/', "-")).into(),
-        labels,
+        labels: Arc::new(labels),
         rule: rule.into(),
         language: language.into(),
         complete_permille: (samples > 0).then_some(if service == 42 { 421 } else { 997 }),

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
-use profiler_user::daemon::{self, DaemonError};
-use profiler_user::deliver::push::ProxyEnvironment;
+use profiler_user::daemon::{self, DaemonError, Environment};
 use profiler_user::doctor;
 use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::privileges::{KernelVersion, Role};
@@ -128,9 +127,9 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
     let (dispatch, log) = logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::Thread)?;
     // The only one of this process: nothing was set before.
     let _first = tracing::dispatcher::set_global_default(dispatch);
-    let proxies = ProxyEnvironment::from_variables(|name| std::env::var(name).ok());
+    let environment = Environment::read(|name| std::env::var(name).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, proxies))
+    runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
 }
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {

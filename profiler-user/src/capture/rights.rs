@@ -24,10 +24,13 @@ pub trait Rights: Send + Sync {
     fn side_band(&self, cpu: u32) -> Result<Option<CpuRing>, SideBandError>;
 }
 
+/// Takes the programs, and does from then on what needs rights.
+pub type TakeRights = Box<dyn FnOnce(Ticks) -> Result<Arc<dyn Rights>, CaptureError>>;
+
 /// What a session is given on its way: where its rights are, and what its threads begin with.
 pub struct Surroundings {
     /// Takes the programs, and does from then on what needs rights.
-    pub rights: Box<dyn FnOnce(Ticks) -> Result<Arc<dyn Rights>, CaptureError>>,
+    pub rights: TakeRights,
     /// The first thing that the thread does that makes unwind rows.
     pub begin_rows_thread: Box<dyn FnOnce() + Send>,
 }

@@ -5,8 +5,12 @@ use std::fs;
 use tracing::Level;
 
 use super::problem::Wrong;
-use super::{Containers, Endpoint, Http, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule};
+use super::{
+    Containers, Endpoint, Http, Kubernetes, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule,
+    Switch,
+};
 use crate::attribute::containers::ContainerFolders;
+use crate::attribute::kubernetes::KubernetesConfig;
 use crate::attribute::relabel::RelabelConfig;
 use crate::deliver::push::{BasicAuthConfig, EndpointConfig, Secret as PushSecret, TlsConfig};
 use crate::deliver::series::SizeLimits;
@@ -44,6 +48,7 @@ impl Endpoint {
                 .collect(),
             proxy_url: self.proxy_url.as_ref().map(|url| PushSecret::new(url.as_str())),
             proxy_from_environment: self.proxy_from_environment,
+            http2_prior_knowledge: self.http2_prior_knowledge,
             timeout: Some(humantime::format_duration(self.timeout).to_string()),
         }
     }
@@ -78,6 +83,25 @@ impl ProfileLimits {
         SizeLimits {
             profile_bytes_max: u32::try_from(self.max_bytes.as_u64()).unwrap_or(u32::MAX),
             samples_max: usize::try_from(self.max_samples).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Kubernetes {
+    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch).
+    pub fn to_watch(&self) -> KubernetesConfig {
+        KubernetesConfig {
+            enabled: match self.enabled {
+                Switch::Auto => None,
+                Switch::On => Some(true),
+                Switch::Off => Some(false),
+            },
+            node_name: self.node_name.clone(),
+            api_server: self.api_server.as_ref().map(ToString::to_string),
+            token_file: self.token_file.clone(),
+            ca_file: self.ca_file.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            ..KubernetesConfig::default()
         }
     }
 }

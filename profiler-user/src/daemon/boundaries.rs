@@ -20,7 +20,7 @@ const SLIVER_DIVISOR: u64 = 10;
 
 /// The window in progress.
 #[derive(Clone, Debug)]
-pub struct WindowClock {
+pub(super) struct WindowClock {
     /// Nanoseconds, never 0.
     window: u64,
     started: MonotonicNanos,
@@ -30,23 +30,18 @@ pub struct WindowClock {
 impl WindowClock {
     /// Begins the first window, now by both clocks; it ends at the next boundary, so it is shorter than the others.
     /// A window of no time is taken for one of a millisecond.
-    pub fn new(window: Duration, wall: WallNanos, now: MonotonicNanos) -> Self {
+    pub(super) fn new(window: Duration, wall: WallNanos, now: MonotonicNanos) -> Self {
         let window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1_000_000);
         Self { window, started: now, ends: end_after(window, wall, now) }
     }
 
     /// When the window in progress is to end.
-    pub fn ends(&self) -> MonotonicNanos {
+    pub(super) fn ends(&self) -> MonotonicNanos {
         self.ends
     }
 
-    /// When it began.
-    pub fn started(&self) -> MonotonicNanos {
-        self.started
-    }
-
     /// Whether it is to end by now.
-    pub fn is_over(&self, now: MonotonicNanos) -> bool {
+    pub(super) fn is_over(&self, now: MonotonicNanos) -> bool {
         now >= self.ends
     }
 
@@ -55,7 +50,7 @@ impl WindowClock {
     ///
     /// The start is the wall clock's present reading less the duration: if the clock was stepped meanwhile it is right by
     /// the clock as it is now, and the next window begins where this one ends.
-    pub fn next(&mut self, wall: WallNanos, now: MonotonicNanos) -> Times {
+    pub(super) fn next(&mut self, wall: WallNanos, now: MonotonicNanos) -> Times {
         let duration = now.0.saturating_sub(self.started.0);
         let times = Times {
             started: WallNanos(wall.0.saturating_sub(duration)),

@@ -28,13 +28,13 @@ enum Question {
 }
 
 /// Asks the thread.
-pub struct Broker {
+pub(super) struct Broker {
     questions: Mutex<SyncSender<Question>>,
 }
 
 impl Broker {
     /// Starts the thread, which from then on has the programs, and no other rights than it needs for them.
-    pub fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, BrokerError> {
+    pub(super) fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, BrokerError> {
         let (questions, asked) = sync_channel(1);
         let (entered, is_entered) = sync_channel(1);
         let work = move || {
@@ -60,7 +60,7 @@ impl Broker {
 
 /// There is no broker.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub(super) enum BrokerError {
     /// No thread.
     #[error("start the broker: {0}")]
     Start(io::Error),

@@ -4,9 +4,8 @@
 //!   19 ─▶ 13 ─▶ 9 ─▶ 5 ─▶ 3 ─▶ 1      each some 0.7 of the one before
 //! ```
 //!
-//! Judged by periods of 15 s since the last change of rate. Down: two periods or more cost too much on average, and the
-//! last one does too, so that a burst (a new large program, whose tables are made once) changes nothing.
-//! Up: a minute costs so little that even the higher rate's share is within the budget; or, since much of the cost has
+//! Judged by periods of 15 s since the last change of rate. Down: two periods in a row cost too much, so that a burst (a
+//! new large program, whose tables are made once) changes nothing. Up: a minute costs so little that even the higher rate's share is within the budget; or, since much of the cost has
 //! nothing to do with the rate, it is tried now and then, ever more rarely while that fails.
 //!
 //! Only computes: the weights of samples, which keep totals CPU time, are where samples are.
@@ -22,8 +21,8 @@ use crate::sample::Hertz;
 const PERIOD: Duration = Duration::from_secs(15);
 /// Periods that are remembered, and that it has to be calm for.
 const PERIODS_MAX: usize = 4;
-/// Periods that are needed to go down.
-const PERIODS_MIN: usize = 2;
+/// Periods in a row that cost too much, to go down.
+const OVER_MIN: usize = 2;
 /// Part of the budget that a higher rate may be expected to cost: the rest is for what is not foreseen.
 const ROOM: f64 = 0.9;
 /// Until a higher rate is tried though it is not known to fit, at first and at most.
@@ -32,7 +31,7 @@ const TRY_AFTER_MAX: Duration = Duration::from_secs(32 * 60);
 
 /// Holds the daemon to its budget.
 #[derive(Clone, Debug)]
-pub struct CpuBudget {
+pub(super) struct CpuBudget {
     /// Of one CPU, 1 for all of it; 0 for no budget.
     budget_share: f64,
     configured: Hertz,
@@ -57,7 +56,7 @@ pub struct CpuBudget {
 
 impl CpuBudget {
     /// At the configured rate. `budget_percent` is of one CPU; 0 for no budget.
-    pub fn new(rate: Hertz, budget_percent: f64) -> Self {
+    pub(super) fn new(rate: Hertz, budget_percent: f64) -> Self {
         Self {
             budget_share: budget_percent.max(0.0) / 100.0,
             configured: rate,
@@ -75,27 +74,27 @@ impl CpuBudget {
     }
 
     /// The rate to sample at.
-    pub fn rate(&self) -> Hertz {
+    pub(super) fn rate(&self) -> Hertz {
         self.steps.get(self.step).copied().unwrap_or(self.configured)
     }
 
     /// Whether it is lower than the configured one.
-    pub fn is_lowered(&self) -> bool {
+    pub(super) fn is_lowered(&self) -> bool {
         self.step > 0
     }
 
     /// How many times it was lowered.
-    pub fn times_lowered(&self) -> u64 {
+    pub(super) fn times_lowered(&self) -> u64 {
         self.lowered
     }
 
     /// What the last period has cost, in percent of one CPU; `None` while the first one at this rate goes on.
-    pub fn cost_percent(&self) -> Option<f64> {
+    pub(super) fn cost_percent(&self) -> Option<f64> {
         self.periods.back().map(|share| share * 100.0)
     }
 
     /// Takes another configuration: from its rate on, if it is another.
-    pub fn reconfigure(&mut self, rate: Hertz, budget_percent: f64) {
+    pub(super) fn reconfigure(&mut self, rate: Hertz, budget_percent: f64) {
         let fresh = Self::new(rate, budget_percent);
         if (fresh.configured, fresh.budget_share) != (self.configured, self.budget_share) {
             *self = Self { bpf_time: self.bpf_time, lowered: self.lowered, ..fresh };
@@ -104,7 +103,7 @@ impl CpuBudget {
 
     /// What it has cost since it was last told: CPU time of our own threads, and how much time has passed; the BPF
     /// programs tell theirs since they were loaded. True if the rate has changed.
-    pub fn judge(&mut self, used: Duration, bpf: &[RunTime], elapsed: Duration) -> bool {
+    pub(super) fn judge(&mut self, used: Duration, bpf: &[RunTime], elapsed: Duration) -> bool {
         let bpf_time = total(bpf);
         let bpf_used =
             self.bpf_time.replace(bpf_time).map_or(Duration::ZERO, |last| bpf_time.saturating_sub(last));
@@ -120,20 +119,19 @@ impl CpuBudget {
             self.periods.pop_front();
         }
         self.periods.push_back(share);
-        self.budget_share > 0.0 && self.end_of_period(share)
+        self.budget_share > 0.0 && self.end_of_period()
     }
 
     /// In place of [`Self::judge`] while somebody else asks for a higher rate (a pull): what that costs is not judged.
-    pub fn skip(&mut self, bpf: &[RunTime]) {
+    pub(super) fn skip(&mut self, bpf: &[RunTime]) {
         self.bpf_time = Some(total(bpf));
         (self.used, self.elapsed) = (Duration::ZERO, Duration::ZERO);
     }
 
-    fn end_of_period(&mut self, last: f64) -> bool {
-        #[expect(clippy::cast_precision_loss, reason = "four at most")]
-        let mean = self.periods.iter().sum::<f64>() / self.periods.len() as f64;
-        let is_over = mean > self.budget_share && last > self.budget_share;
-        if is_over && self.periods.len() >= PERIODS_MIN && self.step + 1 < self.steps.len() {
+    fn end_of_period(&mut self) -> bool {
+        let mut latest = self.periods.iter().rev().take(OVER_MIN);
+        let is_over = self.periods.len() >= OVER_MIN && latest.all(|share| *share > self.budget_share);
+        if is_over && self.step + 1 < self.steps.len() {
             if self.is_try {
                 self.try_after = self.try_after.saturating_mul(2).min(TRY_AFTER_MAX);
             }
@@ -149,10 +147,11 @@ impl CpuBudget {
             self.try_after = TRY_AFTER_MIN;
             return false;
         };
-        let worst = mean.max(last);
+        #[expect(clippy::cast_precision_loss, reason = "four at most")]
+        let mean = self.periods.iter().sum::<f64>() / self.periods.len() as f64;
         let allowed = self.budget_share * ROOM;
-        let is_known_to_fit = worst * self.ratio(higher) <= allowed;
-        let may_be_tried = worst <= allowed && self.held >= self.try_after;
+        let is_known_to_fit = mean * self.ratio(higher) <= allowed;
+        let may_be_tried = mean <= allowed && self.held >= self.try_after;
         if is_known_to_fit || may_be_tried {
             self.change_to(higher, true);
         }
@@ -181,7 +180,7 @@ fn total(bpf: &[RunTime]) -> Duration {
 fn steps(rate: Hertz) -> Vec<Hertz> {
     let lower = |rate: &Hertz| {
         let next = rate.get() * 7 / 10;
-        let odd = if next % 2 == 0 { next.saturating_sub(1) } else { next };
+        let odd = if next.is_multiple_of(2) { next.saturating_sub(1) } else { next };
         Hertz::new(odd).or(Hertz::new(1)).filter(|next| next < rate)
     };
     std::iter::successors(Some(rate), lower).collect()

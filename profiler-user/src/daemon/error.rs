@@ -2,8 +2,6 @@
 
 use std::io;
 
-use super::names::NamesError;
-use super::network::NetworkError;
 use crate::capture::CaptureError;
 use crate::deliver::serve::ServeError;
 use crate::deliver::spool::SpoolError;
@@ -25,12 +23,6 @@ pub enum DaemonError {
     /// Rights could not be given up.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
-    /// The thread that names did not start.
-    #[error(transparent)]
-    Names(#[from] NamesError),
-    /// The thread for the network did not start.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
     /// A thread did not start.
     #[error("start a thread: {0}")]
     Thread(io::Error),

@@ -14,13 +14,13 @@ mod broker;
 mod cpu_budget;
 mod error;
 mod labelling;
+mod metadata;
 mod names;
 mod network;
 mod pulls;
 mod sampling;
 mod self_account;
 mod sender;
-mod settings;
 mod windows;
 
 use std::io;
@@ -32,52 +32,69 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::attribute::kubernetes::PodEnvironment;
 use crate::capture::rights::Surroundings;
 use crate::capture::{CaptureError, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
 use crate::deliver::spool::state::Endpoint as SpoolEndpoint;
-use crate::deliver::spool::{Folder, Spool, SpoolSettings};
+use crate::deliver::spool::{Spool, SpoolSettings};
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
 use crate::sample::TickSource;
 use crate::telemetry::logs::Log;
 use broker::Broker;
 pub use error::DaemonError;
-use labelling::Labelling;
+use labelling::{Labelling, Sources};
+use metadata::Metadata;
 use names::Names;
 use network::{Network, endpoint_key};
-use sampling::Sampling;
+use sampling::{Sampling, label_budget};
 use self_account::SelfAccounts;
 use sender::EndpointCounts;
-use settings::Settings;
 use windows::Windows;
+
+/// What the environment says beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Proxies.
+    pub proxies: ProxyEnvironment,
+    /// Of a pod.
+    pub pod: PodEnvironment,
+}
+
+impl Environment {
+    /// By a function that looks variables up.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self { proxies: ProxyEnvironment::from_variables(&variable), pod: PodEnvironment::read(&variable) }
+    }
+}
 
 /// Pulls that wait to be begun; what is beyond is told to come again.
 const PULL_REQUESTS_MAX: usize = 8;
 /// After the last window is in the spool: for what is under way in the network.
 const NETWORK_ENDS_WITHIN: Duration = Duration::from_secs(8);
 
-/// Runs the daemon until a signal ends it. `proxies` are those of the environment.
+/// Runs the daemon until a signal ends it.
 pub async fn run(
     loader: Loader,
     loaded: Loaded,
     host: &Host,
     log: Log,
-    proxies: ProxyEnvironment,
+    environment: Environment,
 ) -> Result<(), DaemonError> {
     let watcher = ConfigWatcher::new(loader, loaded);
     let config = Arc::clone(watcher.config());
     let kernel = KernelVersion::running();
     let log = Arc::new(log);
-    let settings = Arc::new(Settings::new(&config));
-    let drain_timeout = settings.drain_timeout;
+    let drain_timeout = config.shutdown.drain_timeout;
 
     // Everything that can fail, while all rights are there.
     let server = Server::bind(&config.http.listen, Limits::default())?;
     let spool = open_spool(&config, host)?;
-    let mut session = open_session(&config, host, kernel)?;
+    let (metadata, sources, watch_of) = Metadata::new(&config, host, &environment.pod);
+    let mut session = open_session(&config, host, kernel, sources)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
     let endpoints = Arc::new(EndpointCounts::default());
@@ -88,9 +105,10 @@ pub async fn run(
         config.spool.max_bytes.as_u64(),
         server.counters(),
         Arc::clone(&endpoints),
+        watch_of,
     ));
     account.configured(true);
-    let windows = Windows::new(host.clone(), settings.size_limits, settings.label_sets_max);
+    let windows = Windows::new(host.clone(), config.profile.size_limits(), label_budget(&config, host));
     let to_spool = spool.clone();
     let put = move |window| {
         let _counted = to_spool.put(window);
@@ -100,10 +118,10 @@ pub async fn run(
 
     let (stop, stopping) = watch::channel(false);
     let (network_stop, network_stopping) = watch::channel(false);
-    let (settings, settings_now) = watch::channel(settings);
+    let (to_others, config_now) = watch::channel(Arc::clone(&config));
     let (pulls, pull_requests) = mpsc::channel(PULL_REQUESTS_MAX);
     let (hangups, hangups_seen) = mpsc::channel(1);
-    let (_targets, targets_now) = watch::channel(Arc::new(TargetsSnapshot::default()));
+    let (targets, targets_now) = watch::channel(Arc::new(TargetsSnapshot::default()));
     let addresses: Vec<String> = server.addresses().map(ToString::to_string).collect();
     let network = Network {
         host: host.clone(),
@@ -113,11 +131,12 @@ pub async fn run(
         targets: targets_now,
         pulls,
         watcher,
-        settings,
+        config: to_others,
+        metadata,
         hangups: hangups_seen,
         log,
         counts: endpoints,
-        proxies,
+        proxies: environment.proxies,
         stop: network_stopping,
     };
     let network = network.start(kernel)?;
@@ -131,7 +150,8 @@ pub async fn run(
         session,
         names,
         pulls: pull_requests,
-        settings: settings_now,
+        config: config_now,
+        targets,
         stop: stopping,
         account: Arc::clone(&account),
         host: host.clone(),
@@ -168,15 +188,14 @@ fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> 
         takes_back: Some(takes_back),
     };
     let endpoints = config.push.endpoints.iter().map(endpoint).collect();
-    let folder = Arc::new(Folder::new(&config.spool.dir));
-    let run = fastrand::u64(..);
-    Ok(Spool::open(settings, endpoints, folder, Arc::new(host.clock), &host.name, run)?)
+    Ok(Spool::open_folder(&config.spool.dir, settings, endpoints, host)?)
 }
 
 fn open_session(
     config: &DaemonConfig,
     host: &Host,
     kernel: KernelVersion,
+    sources: Sources,
 ) -> Result<Session<Labelling>, DaemonError> {
     let session = SessionConfig {
         rate: config.sampling.rate,
@@ -195,7 +214,7 @@ fn open_session(
         }),
         begin_rows_thread: Box::new(move || drop(entered.try_send(Role::Rows.enter(kernel)))),
     };
-    let session = Session::open(session, host, Labelling::default(), surroundings)?;
+    let session = Session::open(session, host, Labelling::new(config, host, sources), surroundings)?;
     if session.walks_by_rows() {
         is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
     }

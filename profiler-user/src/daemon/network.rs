@@ -4,7 +4,7 @@
 //! ```text
 //!   Spool ──────▶ Replay, one an endpoint ─▶ Client ─▶ profile database
 //!   Server ◀──── SelfAccounts, targets; PullRequest ─▶ session
-//!   API server ─▶ pods ─▶ session          file, SIGHUP ─▶ Settings ─▶ session
+//!   API server ─▶ pods ─▶ session          file, SIGHUP ─▶ DaemonConfig ─▶ session
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,66 +17,58 @@ use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::error::DaemonError;
+use super::metadata::Metadata;
 use super::sender::{EndpointCounts, Pusher};
-use super::settings::Settings;
 use crate::config::{ConfigWatcher, DaemonConfig, LOOK_EVERY, Reload};
 use crate::deliver::push::{Client, Endpoint, EndpointConfig, ProxyEnvironment, WebRoots};
 use crate::deliver::serve::{Access, Inputs, PullRequest, SelfAccount, Server, TargetsSnapshot};
 use crate::deliver::spool::state::EndpointKey;
 use crate::deliver::spool::{Replay, ReplaySettings, Spool};
 use crate::host::Host;
-use crate::privileges::{KernelVersion, PrivilegeError, Role};
+use crate::privileges::{KernelVersion, Role};
 use crate::telemetry::logs::Log;
 
 /// What the thread works with.
-pub struct Network {
+pub(super) struct Network {
     /// The outside world.
-    pub host: Host,
+    pub(super) host: Host,
     /// What waits to be pushed.
-    pub spool: Spool,
+    pub(super) spool: Spool,
     /// Listens already.
-    pub server: Server,
+    pub(super) server: Server,
     /// What it tells.
-    pub account: Arc<dyn SelfAccount>,
+    pub(super) account: Arc<dyn SelfAccount>,
     /// Every process, anew each window.
-    pub targets: watch::Receiver<Arc<TargetsSnapshot>>,
+    pub(super) targets: watch::Receiver<Arc<TargetsSnapshot>>,
     /// To the session.
-    pub pulls: mpsc::Sender<PullRequest>,
+    pub(super) pulls: mpsc::Sender<PullRequest>,
     /// Looks after the file.
-    pub watcher: ConfigWatcher,
+    pub(super) watcher: ConfigWatcher,
     /// What the other threads go by.
-    pub settings: watch::Sender<Arc<Settings>>,
+    pub(super) config: watch::Sender<Arc<DaemonConfig>>,
+    /// Where pods and containers are asked for.
+    pub(super) metadata: Metadata,
     /// Somebody asks for the file to be read.
-    pub hangups: mpsc::Receiver<()>,
+    pub(super) hangups: mpsc::Receiver<()>,
     /// The log's level may change.
-    pub log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     /// What is counted of each endpoint, by its name.
-    pub counts: Arc<EndpointCounts>,
+    pub(super) counts: Arc<EndpointCounts>,
     /// Proxies as the environment has them.
-    pub proxies: ProxyEnvironment,
+    pub(super) proxies: ProxyEnvironment,
     /// True once the daemon is to end: what can be sent within a moment still is.
-    pub stop: watch::Receiver<bool>,
-}
-
-/// The thread could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// No thread, or no runtime in it.
-    #[error("start the thread for the network: {0}")]
-    Start(io::Error),
-    /// It has too many rights.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegeError),
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Network {
     /// Starts the thread. It ends some moments after `stop`.
-    pub fn start(self, kernel: KernelVersion) -> Result<JoinHandle<()>, NetworkError> {
+    pub(super) fn start(self, kernel: KernelVersion) -> Result<JoinHandle<()>, DaemonError> {
         let (entered, is_entered) = sync_channel(1);
         let body = move || {
-            let role = Role::Network.enter(kernel).map_err(NetworkError::from);
+            let role = Role::Network.enter(kernel).map_err(DaemonError::from);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match role.and_then(|()| runtime.map_err(NetworkError::Start)) {
+            match role.and_then(|()| runtime.map_err(DaemonError::Thread)) {
                 Ok(runtime) => {
                     if entered.send(Ok(())).is_ok() {
                         runtime.block_on(self.run());
@@ -86,8 +78,8 @@ impl Network {
             }
         };
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(body);
-        let thread = thread.map_err(NetworkError::Start)?;
-        is_entered.recv().map_err(|_| NetworkError::Start(io::ErrorKind::BrokenPipe.into()))??;
+        let thread = thread.map_err(DaemonError::Thread)?;
+        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
         Ok(thread)
     }
 
@@ -100,7 +92,8 @@ impl Network {
             targets,
             pulls,
             watcher,
-            settings,
+            config: to_others,
+            metadata,
             hangups,
             log,
             counts,
@@ -130,8 +123,9 @@ impl Network {
             web_roots: WebRoots::of_host(),
             running: BTreeMap::new(),
         };
-        let mut control = Control { watcher, settings, log, access, pushing };
+        let mut control = Control { watcher, config: to_others, log, access, pushing };
         control.pushing.follow(&config, &mut tasks);
+        metadata.spawn(&control.pushing.host, stop.clone(), &mut tasks);
         control.look_after(hangups, stop, &mut tasks).await;
         while tasks.join_next().await.is_some() {}
     }
@@ -152,7 +146,7 @@ fn access(config: &DaemonConfig) -> Access {
 /// Looks after the configuration.
 struct Control {
     watcher: ConfigWatcher,
-    settings: watch::Sender<Arc<Settings>>,
+    config: watch::Sender<Arc<DaemonConfig>>,
     log: Arc<Log>,
     access: watch::Sender<Arc<Access>>,
     pushing: Pushing,
@@ -213,7 +207,7 @@ impl Control {
     fn apply(&mut self, config: &Arc<DaemonConfig>, tasks: &mut JoinSet<()>) {
         self.log.set_level(config.log.level.to_tracing());
         self.access.send_replace(Arc::new(access(config)));
-        self.settings.send_replace(Arc::new(Settings::new(config)));
+        self.config.send_replace(Arc::clone(config));
         self.pushing.follow(config, tasks);
     }
 }

@@ -17,13 +17,15 @@ use tokio::sync::{mpsc, watch};
 use super::boundaries::WindowClock;
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
-use super::names::{Names, Work};
+use super::labelling::host_labels;
+use super::names::{self, Names, Work};
 use super::pulls::Pulls;
 use super::self_account::SelfAccounts;
-use super::settings::Settings;
 use super::windows::Times;
+use crate::attribute::budget::LabelBudget;
 use crate::capture::{CaptureError, Session};
-use crate::deliver::serve::PullRequest;
+use crate::config::DaemonConfig;
+use crate::deliver::serve::{PullRequest, TargetsSnapshot};
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::sample::Hertz;
 use crate::telemetry::overhead::OwnCost;
@@ -32,26 +34,28 @@ use crate::telemetry::overhead::OwnCost;
 const ACCOUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// What the thread works with.
-pub struct Sampling {
+pub(super) struct Sampling {
     /// Samples.
-    pub session: Session<Labelling>,
+    pub(super) session: Session<Labelling>,
     /// Takes what was sampled.
-    pub names: Names,
+    pub(super) names: Names,
     /// Asked for from outside.
-    pub pulls: mpsc::Receiver<PullRequest>,
+    pub(super) pulls: mpsc::Receiver<PullRequest>,
     /// May change.
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub(super) config: watch::Receiver<Arc<DaemonConfig>>,
+    /// Every process, anew each window.
+    pub(super) targets: watch::Sender<Arc<TargetsSnapshot>>,
     /// True once the daemon is to end.
-    pub stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
     /// What the thread tells of itself.
-    pub account: Arc<SelfAccounts>,
+    pub(super) account: Arc<SelfAccounts>,
     /// The outside world.
-    pub host: Host,
+    pub(super) host: Host,
 }
 
 /// What goes on in it.
 struct State {
-    settings: Arc<Settings>,
+    config: Arc<DaemonConfig>,
     clock: Clock,
     windows: WindowClock,
     budget: CpuBudget,
@@ -62,17 +66,17 @@ struct State {
 
 impl Sampling {
     /// Samples until it is told to stop, and hands over the last window.
-    pub async fn run(mut self) -> Result<Names, CaptureError> {
-        let settings = Arc::clone(&self.settings.borrow_and_update());
+    pub(super) async fn run(mut self) -> Result<Names, CaptureError> {
+        let config = Arc::clone(&self.config.borrow_and_update());
         let clock = self.host.clock;
         let now = clock.monotonic();
         let mut state = State {
-            windows: WindowClock::new(settings.window, clock.wall_now(), now),
-            budget: CpuBudget::new(settings.rate, settings.cpu_budget_percent),
+            windows: WindowClock::new(config.sampling.window, clock.wall_now(), now),
+            budget: CpuBudget::new(config.sampling.rate, config.budget.cpu_percent),
             pulls: Pulls::default(),
             accounted: now,
             cost: OwnCost::measure(&self.host.proc, &clock),
-            settings,
+            config,
             clock,
         };
         let mut stop = self.stop.clone();
@@ -82,7 +86,7 @@ impl Sampling {
                 turned = self.session.turn() => turned?,
                 () = tokio::time::sleep(wait) => self.session.round_now(),
                 Some(request) = self.pulls.recv() => self.begin_pull(&mut state, request)?,
-                Ok(()) = self.settings.changed() => self.reconfigure(&mut state)?,
+                Ok(()) = self.config.changed() => self.reconfigure(&mut state)?,
                 () = ended(&mut stop) => break,
             }
             self.after_turn(&mut state)?;
@@ -119,6 +123,9 @@ impl Sampling {
         self.cut();
         let times = state.windows.next(state.clock.wall_now(), state.clock.monotonic());
         self.names.hand_over(Work::WindowEnd(times));
+        let completeness = names::read(&self.names.status()).counts.completeness;
+        let targets = self.session.admission().targets(&completeness);
+        self.targets.send_replace(Arc::new(targets));
     }
 
     fn begin_pull(&mut self, state: &mut State, request: PullRequest) -> Result<(), CaptureError> {
@@ -156,14 +163,16 @@ impl Sampling {
     }
 
     fn reconfigure(&mut self, state: &mut State) -> Result<(), CaptureError> {
-        let settings = Arc::clone(&self.settings.borrow_and_update());
-        if settings.window != state.settings.window {
+        let config = Arc::clone(&self.config.borrow_and_update());
+        if config.sampling.window != state.config.sampling.window {
             state.windows =
-                WindowClock::new(settings.window, state.clock.wall_now(), state.clock.monotonic());
+                WindowClock::new(config.sampling.window, state.clock.wall_now(), state.clock.monotonic());
         }
-        state.budget.reconfigure(settings.rate, settings.cpu_budget_percent);
-        self.names.hand_over(Work::Reconfigure(settings.size_limits, settings.label_sets_max));
-        state.settings = settings;
+        state.budget.reconfigure(config.sampling.rate, config.budget.cpu_percent);
+        let budget = label_budget(&config, &self.host);
+        self.names.hand_over(Work::Reconfigure(config.profile.size_limits(), budget));
+        self.session.admission().configure(&config);
+        state.config = config;
         self.set_rate(state)
     }
 
@@ -181,10 +190,17 @@ impl Sampling {
         }
         self.set_rate(state)?;
         self.session.follow_cpus()?;
-        let budget = (&state.budget, &*state.settings);
-        self.account.sampling(&self.session, &self.names, budget, state.cost, run_times);
+        self.session.admission().refresh();
+        let budget = (&state.budget, &*state.config);
+        self.account.sampling(&mut self.session, &self.names, budget, state.cost, run_times);
         Ok(())
     }
+}
+
+/// How many label sets a window may have.
+pub(super) fn label_budget(config: &DaemonConfig, host: &Host) -> LabelBudget {
+    let sets_max = usize::try_from(config.labels.label_sets_max).unwrap_or(usize::MAX);
+    LabelBudget::new(sets_max, &host_labels(config, host))
 }
 
 /// Until the daemon is to end.

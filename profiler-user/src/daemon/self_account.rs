@@ -9,15 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use profiler_common::abi::{PROGRAMS, RunTime};
+use profiler_common::outcome::Outcome;
 
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
+use super::metadata::WatchOf;
 use super::names::{self, Names, NamesStatus};
 use super::sender::EndpointCounts;
-use super::settings::Settings;
 use crate::capture::Session;
+use crate::config::DaemonConfig;
 use crate::deliver::serve::{SelfAccount, ServeCounters, Verdict};
-use crate::deliver::spool::Spool;
+use crate::deliver::spool::{Spool, account as spool};
 use crate::host::{Host, MonotonicNanos, WallNanos};
 use crate::sample::online_cpus;
 use crate::telemetry::account::{self, Account, BudgetState};
@@ -27,13 +29,14 @@ use crate::telemetry::overhead::OwnCost;
 use crate::telemetry::readiness::{Facts, Loop};
 
 /// The account.
-pub struct SelfAccounts {
+pub(super) struct SelfAccounts {
     host: Host,
     log: Arc<Log>,
     spool: Spool,
     spool_bytes_max: AtomicU64,
     serve: Arc<ServeCounters>,
     endpoints: Arc<EndpointCounts>,
+    watch_of: WatchOf,
     names: Mutex<Option<Arc<Mutex<NamesStatus>>>>,
     account: Mutex<Account>,
     cpus: Mutex<Cpus>,
@@ -54,13 +57,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SelfAccounts {
     /// With nothing counted yet.
-    pub fn new(
+    pub(super) fn new(
         host: &Host,
         log: Arc<Log>,
         spool: Spool,
         spool_bytes_max: u64,
         serve: Arc<ServeCounters>,
         endpoints: Arc<EndpointCounts>,
+        watch_of: WatchOf,
     ) -> Self {
         let build = account::Build {
             version: env!("CARGO_PKG_VERSION"),
@@ -75,6 +79,7 @@ impl SelfAccounts {
             spool_bytes_max: AtomicU64::new(spool_bytes_max),
             serve,
             endpoints,
+            watch_of,
             names: Mutex::new(None),
             account: Mutex::new(account),
             cpus: Mutex::new(Cpus::default()),
@@ -84,22 +89,22 @@ impl SelfAccounts {
     }
 
     /// Where the thread that names tells of itself.
-    pub fn watch_names(&self, names: Arc<Mutex<NamesStatus>>) {
+    pub(super) fn watch_names(&self, names: Arc<Mutex<NamesStatus>>) {
         *lock(&self.names) = Some(names);
     }
 
     /// The thread that samples is alive.
-    pub fn turned(&self, now: MonotonicNanos) {
+    pub(super) fn turned(&self, now: MonotonicNanos) {
         self.sampling_turned_at.store(now.0, Ordering::Relaxed);
     }
 
     /// The daemon is about to end.
-    pub fn stopping(&self) {
+    pub(super) fn stopping(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
     /// A configuration was taken, or refused.
-    pub fn configured(&self, is_taken: bool) {
+    pub(super) fn configured(&self, is_taken: bool) {
         let now = self.host.clock.wall_now();
         let loads = &mut lock(&self.account).config;
         if is_taken {
@@ -111,18 +116,22 @@ impl SelfAccounts {
     }
 
     /// What the thread that samples knows.
-    pub fn sampling(
+    pub(super) fn sampling(
         &self,
-        session: &Session<Labelling>,
+        session: &mut Session<Labelling>,
         names: &Names,
-        budget: (&CpuBudget, &Settings),
+        budget: (&CpuBudget, &DaemonConfig),
         cost: OwnCost,
         run_times: [RunTime; PROGRAMS.len()],
     ) {
         let online: BTreeSet<u32> = online_cpus().unwrap_or_default().into_iter().collect();
         let sampled = session.cpus();
-        let counts = session.counts();
+        let mut counts = session.counts();
+        counts.add(Outcome::NamingBehind, names.lost_samples());
+        let labels = session.admission().counts();
         let mut account = lock(&self.account);
+        account.processes.sampled = u64::try_from(labels.processes - labels.dropped).unwrap_or(0);
+        account.processes.dropped = u64::try_from(labels.dropped).unwrap_or(0);
         account.own = cost;
         account.bpf.run_times = run_times;
         account.queues.insert("names", names.queue());
@@ -153,6 +162,7 @@ impl SelfAccounts {
         let mut account = lock(&self.account).clone();
         account.serve = self.serve.read();
         account.logs = self.log.counts();
+        account.kubernetes = self.watch_of.tell();
         if let Some(names) = &*lock(&self.names) {
             tell_windows(&names::read(names), &mut account);
         }
@@ -164,11 +174,13 @@ impl SelfAccounts {
         let status = self.spool.status();
         let now = self.host.clock.wall_now();
         let age = |started: WallNanos| Duration::from_nanos(now.0.saturating_sub(started.0));
-        account.spool.waiting = account::Stored {
-            windows: status.windows,
-            bytes: status.bytes,
-            oldest_age: status.oldest_waiting.map(age),
+        let stored = |stored: spool::Stored| account::Stored {
+            windows: stored.windows,
+            bytes: stored.bytes,
+            oldest_age: stored.oldest.map(age),
         };
+        account.spool.waiting = stored(status.waiting);
+        account.spool.aside = stored(status.aside);
         account.spool.bytes_max = self.spool_bytes_max.load(Ordering::Relaxed);
         account.spool.is_writable = status.trouble.is_none();
         let sent = self.endpoints.read();
@@ -200,9 +212,9 @@ impl SelfAccounts {
     }
 }
 
-fn tell_budget((budget, settings): (&CpuBudget, &Settings), sampling: &mut account::Sampling) {
-    sampling.rate_configured_hz = settings.rate.get();
-    let percent = settings.cpu_budget_percent;
+fn tell_budget((budget, config): (&CpuBudget, &DaemonConfig), sampling: &mut account::Sampling) {
+    sampling.rate_configured_hz = config.sampling.rate.get();
+    let percent = config.budget.cpu_percent;
     sampling.cpu_budget_ratio = (percent > 0.0).then_some(percent / 100.0);
     let used = budget.cost_percent();
     sampling.cpu_used_ratio = used.unwrap_or(0.0) / 100.0;
@@ -223,6 +235,8 @@ fn tell_windows(names: &NamesStatus, account: &mut Account) {
     windows.finish_cpu = names.cpu;
     windows.samples = counts.samples;
     windows.label_sets = u64::try_from(counts.label_sets).unwrap_or(u64::MAX);
+    windows.samples_in_other = counts.samples_folded;
+    account.sampling.stacks.add(&counts.completeness.overall);
     account.sampling.cpu = Duration::from_nanos(counts.cpu_nanos);
     account.sampling.counts.merge(&counts.names);
 }

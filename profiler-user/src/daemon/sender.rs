@@ -5,33 +5,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::deliver::finished::SeriesProfile;
-use crate::deliver::push::{self, Client, RefusalCause};
+use crate::deliver::push::{Client, PushOutcome, RefusalCause, RetryCause};
+use crate::deliver::spool::Sender;
 use crate::deliver::spool::id::ProfileId;
-use crate::deliver::spool::{PushOutcome, RefuseCause, RetryCause, Sender};
 use crate::host::{Clock, WallNanos};
 
 /// What sending to one endpoint has come to.
 #[derive(Clone, Debug, Default)]
-pub struct EndpointCount {
+pub(super) struct EndpointCount {
     /// Bytes of profiles in requests, those that failed too.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Time that requests took, those that failed too.
-    pub time: Duration,
+    pub(super) time: Duration,
     /// Attempts that may pass later, by cause.
-    pub retries: BTreeMap<push::RetryCause, u64>,
+    pub(super) retries: BTreeMap<RetryCause, u64>,
     /// Profiles and samples that it never will take, by cause.
-    pub refused: BTreeMap<RefusalCause, (u64, u64)>,
+    pub(super) refused: BTreeMap<RefusalCause, (u64, u64)>,
     /// Its last success.
-    pub last_success: Option<WallNanos>,
+    pub(super) last_success: Option<WallNanos>,
 }
 
 /// By the endpoint's name.
 #[derive(Debug, Default)]
-pub struct EndpointCounts(Mutex<BTreeMap<Arc<str>, EndpointCount>>);
+pub(super) struct EndpointCounts(Mutex<BTreeMap<Arc<str>, EndpointCount>>);
 
 impl EndpointCounts {
     /// As they are.
-    pub fn read(&self) -> BTreeMap<Arc<str>, EndpointCount> {
+    pub(super) fn read(&self) -> BTreeMap<Arc<str>, EndpointCount> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -40,13 +40,13 @@ impl EndpointCounts {
     }
 
     /// Those of endpoints that are no longer there go.
-    pub fn keep(&self, names: &[Arc<str>]) {
+    pub(super) fn keep(&self, names: &[Arc<str>]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
     }
 }
 
 /// Sends to one endpoint.
-pub struct Pusher {
+pub(super) struct Pusher {
     client: Client,
     name: Arc<str>,
     counts: Arc<EndpointCounts>,
@@ -55,7 +55,7 @@ pub struct Pusher {
 
 impl Pusher {
     /// By this client.
-    pub fn new(client: Client, counts: Arc<EndpointCounts>, clock: Clock) -> Self {
+    pub(super) fn new(client: Client, counts: Arc<EndpointCounts>, clock: Clock) -> Self {
         let name = client.endpoint().name().into();
         Self { client, name, counts, clock }
     }
@@ -70,9 +70,9 @@ impl Sender for Pusher {
             count.bytes = count.bytes.saturating_add(u64::try_from(profile.pprof_gz.len()).unwrap_or(0));
             count.time = count.time.saturating_add(time);
             match &outcome {
-                push::PushOutcome::Delivered => count.last_success = Some(now),
-                push::PushOutcome::Retry { cause, .. } => *count.retries.entry(*cause).or_default() += 1,
-                push::PushOutcome::Refused { cause, .. } => {
+                PushOutcome::Delivered => count.last_success = Some(now),
+                PushOutcome::Retry { cause, .. } => *count.retries.entry(*cause).or_default() += 1,
+                PushOutcome::Refused { cause, .. } => {
                     let refused = count.refused.entry(*cause).or_default();
                     refused.0 += 1;
                     refused.1 += profile.samples;
@@ -80,42 +80,20 @@ impl Sender for Pusher {
             }
         });
         tell(&self.name, profile, &outcome);
-        translate(outcome)
+        outcome
     }
 }
 
 /// The log is limited elsewhere to a line a minute of a kind.
-fn tell(name: &Arc<str>, profile: &SeriesProfile, outcome: &push::PushOutcome) {
+fn tell(name: &Arc<str>, profile: &SeriesProfile, outcome: &PushOutcome) {
     let service = profile.labels.get("service_name");
     match outcome {
-        push::PushOutcome::Delivered => tracing::debug!(endpoint = &**name, service, "delivered"),
-        push::PushOutcome::Retry { cause, message, .. } => {
+        PushOutcome::Delivered => tracing::debug!(endpoint = &**name, service, "delivered"),
+        PushOutcome::Retry { cause, message, .. } => {
             tracing::warn!(endpoint = &**name, %cause, message, "a profile waits for another attempt");
         }
-        push::PushOutcome::Refused { cause, message } => {
+        PushOutcome::Refused { cause, message } => {
             tracing::error!(endpoint = &**name, service, %cause, message, "a profile is refused for good");
-        }
-    }
-}
-
-/// What the spool makes of it: with no answer all profiles fare alike; an answer may be this one's fault.
-fn translate(outcome: push::PushOutcome) -> PushOutcome {
-    match outcome {
-        push::PushOutcome::Delivered => PushOutcome::Delivered,
-        push::PushOutcome::Retry { after, cause, message } => {
-            let cause = match cause {
-                push::RetryCause::TooManyRequests => RetryCause::TooMany,
-                cause if !cause.is_answer() => RetryCause::Connection(message),
-                push::RetryCause::RequestTimeout => RetryCause::Status(408),
-                _ => RetryCause::Status(500),
-            };
-            PushOutcome::Retry { after, cause }
-        }
-        push::PushOutcome::Refused { cause: RefusalCause::OutsideWindow, message } => {
-            PushOutcome::Refused { cause: RefuseCause::OutsideWindow, message }
-        }
-        push::PushOutcome::Refused { message, .. } => {
-            PushOutcome::Refused { cause: RefuseCause::Status(400), message }
         }
     }
 }

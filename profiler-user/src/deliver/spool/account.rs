@@ -8,12 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use super::state::Endpoint;
+use crate::deliver::push::{RefusalCause, RetryCause};
 use crate::host::{MonotonicNanos, WallNanos};
-
-/// Different answers that are counted apart; what is beyond goes under the last one seen.
-const CAUSES_MAX: usize = 32;
 
 /// An amount of profiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,12 +101,21 @@ pub struct EndpointAccount {
     pub became_poisoned: Tally,
     /// Will not arrive.
     pub dropped: BTreeMap<DropReason, Tally>,
-    /// [`DropReason::Refused`], by what the endpoint answered.
-    pub refused: BTreeMap<String, Tally>,
+    /// [`DropReason::Refused`], by what the endpoint has against it.
+    pub refused: BTreeMap<RefusalCause, Tally>,
     /// Attempts that will be repeated, by what went wrong.
-    pub retries: BTreeMap<&'static str, u64>,
-    /// Attempts that nobody waited for to the end: the endpoint may have what is sent to it again.
+    pub retries: BTreeMap<RetryCause, u64>,
+    /// Attempts without an answer, so that the endpoint may have what is sent to it again: too slow, broken off, or not
+    /// waited for at the end.
     pub unanswered: u64,
+    /// Compressed bytes of all attempts.
+    pub sent_bytes: u64,
+    /// Time that all attempts took together.
+    pub sending: Duration,
+    /// When the endpoint took something last.
+    pub last_success: Option<WallNanos>,
+    /// Windows with something to send.
+    pub windows_waiting: u64,
     /// What it waits for before the next attempt.
     pub held: Option<Held>,
     /// What went wrong last.
@@ -131,19 +139,13 @@ impl EndpointAccount {
             *self.dropped.entry(reason).or_default() += what;
         }
     }
-
-    pub(super) fn refuse(&mut self, cause: &str, what: Tally) {
-        let is_room = self.refused.len() < CAUSES_MAX || self.refused.contains_key(cause);
-        let cause = if is_room { cause } else { "other" };
-        *self.refused.entry(cause.to_owned()).or_default() += what;
-    }
 }
 
 /// Why and how long nothing is sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// What went wrong.
-    pub cause: &'static str,
+    pub cause: RetryCause,
     /// On the clock of samples.
     pub until: MonotonicNanos,
 }
@@ -182,19 +184,30 @@ pub struct StrayFiles {
     pub foreign: u64,
 }
 
+/// Some of the windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// How many.
+    pub windows: u64,
+    /// Bytes that they take on disk; of those that only memory has, there.
+    pub bytes: u64,
+    /// Start of the one that began first.
+    pub oldest: Option<WallNanos>,
+}
+
 /// What the spool holds, and what became of all that it held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpoolStatus {
     /// Windows now.
     pub windows: u64,
-    /// Bytes of their files now.
+    /// Bytes of their files now, in whole blocks.
     pub bytes: u64,
-    /// Windows of them that only memory has.
-    pub unwritten_windows: u64,
-    /// Bytes of those.
-    pub unwritten_bytes: u64,
-    /// Start of the oldest window that waits to be sent.
-    pub oldest_waiting: Option<WallNanos>,
+    /// Windows that an endpoint waits for.
+    pub waiting: Stored,
+    /// The other windows: set aside.
+    pub aside: Stored,
+    /// Windows of all of them that only memory has.
+    pub unwritten: Stored,
     /// Why the last window could not be written; `None` if it was.
     pub trouble: Option<String>,
     /// Windows.

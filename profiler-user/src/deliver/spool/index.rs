@@ -1,137 +1,12 @@
-//! The windows of the spool, in memory: of each what it takes to account for it, and how far it has come. No contents, no I/O.
-//!
-//! Some 24 bytes a profile and 200 a window. One lock around it, held for moments.
+//! All windows of the spool, in memory, and the account of each endpoint. No I/O. One lock around it, held for moments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
-use std::sync::Arc;
-use std::time::Duration;
 
-use super::account::{DropReason, EndpointAccount, SpoolStatus, StrayFiles, Tally, WindowAccount};
-use super::format::{Head, RecordsAt};
+use super::account::{DropReason, EndpointAccount, SpoolStatus, Stored, StrayFiles, Tally, WindowAccount};
 use super::id::WindowId;
 use super::state::{Endpoint, EndpointKey, State};
-use crate::deliver::finished::FinishedWindow;
-use crate::host::{MonotonicNanos, WallNanos};
-
-const STATE_BITS: usize = 4;
-
-/// One profile. Its states are packed: 4 bits for each endpoint.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Note {
-    samples: u64,
-    bytes: u32,
-    pub(super) uncompressed_bytes: u32,
-    states: u32,
-}
-
-impl Note {
-    fn new(samples: u64, bytes: u32, uncompressed_bytes: u32) -> Self {
-        Self { samples, bytes, uncompressed_bytes, states: 0 }
-    }
-
-    fn state(self, slot: usize) -> State {
-        match u8::try_from((self.states >> (slot * STATE_BITS)) & 15) {
-            Ok(15) => State::Sending,
-            byte => State::of_byte(byte.unwrap_or(0)),
-        }
-    }
-
-    fn set_state(&mut self, slot: usize, state: State) {
-        let at = slot * STATE_BITS;
-        self.states = (self.states & !(15 << at)) | (u32::from(state as u8) << at);
-    }
-
-    pub(super) fn tally(self) -> Tally {
-        Tally::one(self.samples, u64::from(self.bytes))
-    }
-}
-
-/// One window.
-#[derive(Clone, Debug)]
-pub(super) struct Window {
-    pub(super) started: WallNanos,
-    pub(super) duration: Duration,
-    /// When it was put here, if that was in this run.
-    pub(super) put_at: Option<MonotonicNanos>,
-    /// Size of its file; 0 if it has none.
-    pub(super) file_bytes: u64,
-    pub(super) records_at: RecordsAt,
-    notes: Box<[Note]>,
-    /// The window itself, while that is cheap or it is nowhere else.
-    pub(super) content: Option<Arc<FinishedWindow>>,
-    /// Its file is about to be removed: it is not sent.
-    leaving: bool,
-}
-
-impl Window {
-    pub(super) fn of_content(window: Arc<FinishedWindow>, host: &str, put_at: MonotonicNanos) -> Self {
-        let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let notes = window.profiles.iter().map(|profile| {
-            Note::new(profile.samples, size(profile.pprof_gz.len()), profile.uncompressed_bytes)
-        });
-        Self {
-            started: window.started,
-            duration: window.duration,
-            put_at: Some(put_at),
-            file_bytes: 0,
-            records_at: RecordsAt::new(window.profiles.len(), host),
-            notes: notes.collect(),
-            content: Some(window),
-            leaving: false,
-        }
-    }
-
-    /// Of a file; `state` says how far its profiles have come with each endpoint: slot, profile.
-    pub(super) fn of_head(head: &Head, slots: usize, state: impl Fn(usize, usize) -> State) -> Self {
-        let records = head.records.iter().enumerate();
-        let notes = records.map(|(profile, record)| {
-            let mut note = Note::new(record.samples, record.pprof_bytes, record.uncompressed_bytes);
-            (0..slots).for_each(|slot| note.set_state(slot, state(slot, profile)));
-            note
-        });
-        Self {
-            started: head.started,
-            duration: head.duration,
-            put_at: None,
-            file_bytes: head.file_bytes,
-            records_at: RecordsAt::new(head.records.len(), &head.host),
-            notes: notes.collect(),
-            content: None,
-            leaving: false,
-        }
-    }
-
-    pub(super) fn profiles(&self) -> usize {
-        self.notes.len()
-    }
-
-    pub(super) fn has_file(&self) -> bool {
-        self.file_bytes > 0
-    }
-
-    fn content_bytes(&self) -> u64 {
-        self.notes.iter().map(|note| u64::from(note.bytes)).sum()
-    }
-
-    /// How far a profile has come with the endpoint of that slot.
-    pub(super) fn state(&self, slot: usize, profile: usize) -> State {
-        self.notes.get(profile).map_or(State::Delivered, |note| note.state(slot))
-    }
-
-    /// The bytes of a file for the endpoint of that slot.
-    pub(super) fn state_bytes(&self, slot: usize) -> Vec<u8> {
-        self.notes.iter().map(|note| note.state(slot).byte()).collect()
-    }
-
-    fn tally(&self, slot: usize, is_counted: impl Fn(State) -> bool) -> Tally {
-        self.notes.iter().filter(|note| is_counted(note.state(slot))).map(|note| note.tally()).sum()
-    }
-
-    fn any(&self, slot: usize, is_it: impl Fn(State) -> bool) -> bool {
-        self.notes.iter().any(|note| is_it(note.state(slot)))
-    }
-}
+use super::window::{Note, Window};
 
 /// An endpoint and its account.
 #[derive(Debug)]
@@ -166,14 +41,6 @@ pub(super) struct Index {
     pub(super) leftovers: Vec<WindowId>,
     file_bytes: u64,
     unwritten_bytes: u64,
-}
-
-/// What a file takes at least, bytes.
-const BLOCK_BYTES: u64 = 4096;
-
-/// What a file of this size takes on disk, as most file systems have it.
-pub(super) fn on_disk(bytes: u64) -> u64 {
-    bytes.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX)
 }
 
 impl Index {
@@ -271,12 +138,8 @@ impl Index {
     }
 
     fn count_bytes(&mut self, window: &Window, is_more: bool) {
-        let (sum, bytes) = if window.has_file() {
-            (&mut self.file_bytes, on_disk(window.file_bytes))
-        } else {
-            // At least one, so that a window without a byte counts too.
-            (&mut self.unwritten_bytes, window.content_bytes().max(1))
-        };
+        let bytes = window.bytes();
+        let sum = if window.has_file() { &mut self.file_bytes } else { &mut self.unwritten_bytes };
         *sum = if is_more { sum.saturating_add(bytes) } else { sum.saturating_sub(bytes) };
     }
 
@@ -429,10 +292,6 @@ impl Index {
     }
 
     pub(super) fn status(&self) -> SpoolStatus {
-        let unwritten = self.windows.values().filter(|window| !window.has_file()).count();
-        let first_waiting = |slot: &Slot| {
-            slot.waiting.iter().filter_map(|id| self.windows.get(id)).map(|window| window.started).min()
-        };
         let endpoint = |(number, slot): (usize, &Slot)| {
             let all = |is_counted: fn(State) -> bool| {
                 self.windows.values().map(|window| window.tally(number, is_counted)).sum()
@@ -441,21 +300,34 @@ impl Index {
                 waiting: all(State::is_pending),
                 too_old: all(|state| state == State::TooOld),
                 poisoned: all(|state| state == State::Poisoned),
+                windows_waiting: count(slot.waiting.len()),
                 ..slot.account.clone()
             };
             (slot.endpoint.clone(), account)
         };
+        let is_waiting = |id: &WindowId| self.slots.iter().any(|slot| slot.waiting.contains(id));
         SpoolStatus {
             windows: count(self.windows.len()),
             bytes: self.file_bytes,
-            unwritten_windows: count(unwritten),
-            unwritten_bytes: self.unwritten_bytes,
-            oldest_waiting: self.slots.iter().filter_map(first_waiting).min(),
+            waiting: self.stored(|id, _| is_waiting(id)),
+            aside: self.stored(|id, _| !is_waiting(id)),
+            unwritten: self.stored(|_, window| !window.has_file()),
             trouble: self.trouble.clone(),
             account: self.account,
             strays: self.strays,
             endpoints: self.slots.iter().enumerate().map(endpoint).collect(),
         }
+    }
+
+    fn stored(&self, is_one: impl Fn(&WindowId, &Window) -> bool) -> Stored {
+        let mut stored = Stored::default();
+        for (_, window) in self.windows.iter().filter(|(id, window)| is_one(id, window)) {
+            stored.windows += 1;
+            stored.bytes = stored.bytes.saturating_add(window.bytes());
+            let started = window.started;
+            stored.oldest = Some(stored.oldest.map_or(started, |oldest| oldest.min(started)));
+        }
+        stored
     }
 }
 

@@ -35,13 +35,16 @@ mod schedule;
 mod sender;
 mod spooling;
 pub mod state;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod window;
+mod writing;
 
 pub use disk::{Disk, Folder, Space};
 pub use replay::{Replay, ReplaySettings};
-pub use sender::{PushOutcome, RefuseCause, RetryCause, Sender};
+pub use sender::Sender;
 pub use spooling::{Put, Spool};
 
 /// Why a spool cannot be used.

@@ -12,9 +12,10 @@ use tokio::task::spawn_blocking;
 
 use super::format::FormatError;
 use super::schedule::{Departure, LOOK_EVERY, Next, Schedule, Verdict};
-use super::sender::{PushOutcome, RetryCause, Sender};
+use super::sender::Sender;
 use super::spooling::{Chore, Loaded, Spool};
 use super::state::{EndpointKey, State};
+use crate::deliver::push::{PushOutcome, RetryCause};
 
 /// How an endpoint is fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,6 @@ pub struct ReplaySettings {
     pub backlog_bytes_per_second: u64,
     /// Profiles that are on their way at a time.
     pub concurrency: usize,
-    /// The first pause after a failure.
-    pub pause_min: Duration,
-    /// The longest pause.
-    pub pause_max: Duration,
     /// Answers that invite to try again, while others pass, after which a profile is set aside.
     pub refusals_max: u32,
     /// How long an answer is waited for: longer than the sender itself waits.
@@ -40,8 +37,6 @@ impl Default for ReplaySettings {
         Self {
             backlog_bytes_per_second: 1_000_000,
             concurrency: 4,
-            pause_min: Duration::from_millis(500),
-            pause_max: Duration::from_secs(300),
             refusals_max: 10,
             answer_within: Duration::from_secs(60),
             drain_within: Duration::from_secs(5),
@@ -203,7 +198,8 @@ async fn send<S: Sender>(ticket: Ticket, sender: Arc<S>, within: Duration) -> La
     let sent = tokio::time::timeout(within, sender.send(profile, id)).await;
     let outcome = sent.unwrap_or_else(|_| PushOutcome::Retry {
         after: None,
-        cause: RetryCause::Connection("no answer in time".to_owned()),
+        cause: RetryCause::Timeout,
+        message: "no answer in time".to_owned(),
     });
     Landed::Answer(ticket, outcome)
 }

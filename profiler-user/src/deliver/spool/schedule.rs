@@ -15,21 +15,20 @@
 use std::ops::Bound;
 use std::time::Duration;
 
+use super::account::Held;
 use super::id::{ProfileId, WindowId};
-use super::index::Window;
 use super::pace::Pace;
-use super::sender::{PushOutcome, RefuseCause, RetryCause};
 use super::spooling::Spool;
 use super::state::{EndpointKey, State};
-use super::trouble::{Attempt, Troubles};
-use super::{ReplaySettings, account, after, until};
+use super::trouble::{Attempt, Tells, Troubles};
+use super::window::Window;
+use super::{ReplaySettings, until};
+use crate::deliver::push::backoff::Backoff;
+use crate::deliver::push::{PushOutcome, RefusalCause, RetryCause};
 use crate::host::{MonotonicNanos, WallNanos};
 
 /// The longest that nobody looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// The longest that one profile is left alone while others pass: ten attempts take some minutes.
-const PROFILE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What to do next.
 #[derive(Debug)]
@@ -76,9 +75,9 @@ pub(super) struct Schedule {
     settings: ReplaySettings,
     pace: Pace,
     troubles: Troubles,
-    /// Nothing goes before.
-    held_until: MonotonicNanos,
-    /// Failures since something passed; of several at a time one counts.
+    /// Nothing goes before it is ready.
+    backoff: Backoff,
+    /// Failures since the endpoint answered; of several at a time one counts.
     failures: u32,
     failed_at: MonotonicNanos,
     /// The newest window that is backlog.
@@ -103,7 +102,7 @@ impl Schedule {
             settings,
             pace: Pace::new(settings.backlog_bytes_per_second, now),
             troubles: Troubles::default(),
-            held_until: now,
+            backoff: Backoff::default(),
             failures: 0,
             failed_at: MonotonicNanos(0),
             backlog_to: spool.index().newest(),
@@ -115,7 +114,7 @@ impl Schedule {
 
     /// Whether nothing goes now.
     pub(super) fn is_held(&self, now: MonotonicNanos) -> bool {
-        now < self.held_until
+        now < self.backoff.ready_at()
     }
 
     /// What to do next, with so many on their way.
@@ -131,7 +130,7 @@ impl Schedule {
             return Next::SetAside(id, index.waiting(id, self.key));
         }
         if self.is_held(now) {
-            return Next::Wait(until(now, self.held_until).min(LOOK_EVERY));
+            return Next::Wait(until(now, self.backoff.ready_at()).min(LOOK_EVERY));
         }
         if on_their_way >= if self.failures > 0 { 1 } else { self.settings.concurrency } {
             return Next::Wait(LOOK_EVERY);
@@ -183,39 +182,64 @@ impl Schedule {
                 self.troubles.passed(sent.uncompressed_bytes);
                 Verdict::Mark(State::Delivered)
             }
-            PushOutcome::Refused { cause, message } => {
+            PushOutcome::Refused { cause, .. } => {
                 self.answered(spool);
-                self.refused(spool, sent, cause, message)
+                self.refused(spool, sent, *cause)
             }
-            PushOutcome::Retry { after, cause } => self.failed(spool, sent, *after, cause),
+            PushOutcome::Retry { after, cause, .. } => self.failed(spool, sent, *after, *cause),
         };
         if let Verdict::Mark(_) = verdict {
             self.troubles.forget(sent.id);
         }
-        if let Some(account) = spool.index().account_of(self.key) {
-            let until = self.held_until;
-            let is_held = spool.clock().monotonic() < until;
-            account.held = account.held.filter(|_| is_held);
-            if let (true, PushOutcome::Retry { cause, .. }) = (is_held, outcome) {
-                account.held = Some(account::Held { cause: cause.name(), until });
+        self.account(spool, sent, outcome);
+        verdict
+    }
+
+    fn account(&self, spool: &Spool, sent: &Departure, outcome: &PushOutcome) {
+        let (now, wall) = (spool.clock().monotonic(), spool.clock().wall());
+        let mut index = spool.index();
+        let what = index.note(sent.id.window, sent.index()).map(|note| note.tally()).unwrap_or_default();
+        let Some(account) = index.account_of(self.key) else { return };
+        account.sent_bytes = account.sent_bytes.saturating_add(what.bytes);
+        account.sending = account.sending.saturating_add(until(sent.at, now));
+        let until = self.backoff.ready_at();
+        account.held = account.held.filter(|_| now < until);
+        match outcome {
+            PushOutcome::Delivered => account.last_success = Some(wall),
+            PushOutcome::Refused { cause, message } => {
+                account.last_trouble = Some(message.clone());
+                // What is outside the window stays in the spool: it is not dropped.
+                if *cause != RefusalCause::OutsideWindow {
+                    *account.refused.entry(*cause).or_default() += what;
+                }
+            }
+            PushOutcome::Retry { cause, message, .. } => {
+                account.last_trouble = Some(message.clone());
+                *account.retries.entry(*cause).or_default() += 1;
+                account.unanswered += u64::from(!cause.is_answer() && cause.may_be_stored());
+                if now < until {
+                    account.held = Some(Held { cause: *cause, until });
+                }
             }
         }
-        verdict
     }
 
     /// Its file could not be read for a reason that may pass.
     pub(super) fn unread(&mut self, spool: &Spool, sent: &Departure) -> Verdict {
-        let attempt = Attempt { id: sent.id, bytes: sent.uncompressed_bytes, is_limit: false };
         // Nothing has to pass for this to count: the endpoint has no part in it.
         self.troubles.passed(0);
-        match self.troubles.failed(attempt, self.settings.refusals_max) {
-            Some(attempts) => {
-                let pause = self.pause(attempts);
-                self.troubles.delay(sent.id, spool.clock().monotonic(), pause);
-                Verdict::Back
-            }
-            None => Verdict::Mark(State::Damaged),
+        if self.trouble(spool, sent, Tells::Something) {
+            Verdict::Mark(State::Damaged)
+        } else {
+            Verdict::Back
         }
+    }
+
+    fn trouble(&mut self, spool: &Spool, sent: &Departure, tells: Tells) -> bool {
+        self.troubles.retain(|id| spool.index().get(id.window).is_some());
+        let attempt = Attempt { id: sent.id, bytes: sent.uncompressed_bytes, tells };
+        let now = spool.clock().monotonic();
+        self.troubles.failed(attempt, self.settings.refusals_max, now, &mut self.random)
     }
 
     fn answered(&mut self, spool: &Spool) {
@@ -224,27 +248,19 @@ impl Schedule {
             self.backlog_to = spool.index().newest();
         }
         self.failures = 0;
-        self.held_until = MonotonicNanos(0);
+        self.backoff.succeeded();
     }
 
-    fn refused(&mut self, spool: &Spool, sent: &Departure, cause: &RefuseCause, message: &str) -> Verdict {
-        let started = spool.index().get(sent.id.window).map(|window| window.started);
-        let is_future = started.is_some_and(|started| started > spool.clock().wall());
-        let mut index = spool.index();
-        let what = index.note(sent.id.window, sent.index()).map(|note| note.tally()).unwrap_or_default();
-        let Some(account) = index.account_of(self.key) else { return Verdict::Back };
-        account.last_trouble = Some(message.to_owned());
-        match cause {
-            RefuseCause::OutsideWindow if is_future => {
-                self.refuses_future = true;
-                Verdict::Back
-            }
-            RefuseCause::OutsideWindow => Verdict::Mark(State::TooOld),
-            RefuseCause::Status(status) => {
-                account.refuse(&status.to_string(), what);
-                Verdict::Mark(State::Refused)
-            }
+    fn refused(&mut self, spool: &Spool, sent: &Departure, cause: RefusalCause) -> Verdict {
+        if cause != RefusalCause::OutsideWindow {
+            return Verdict::Mark(State::Refused);
         }
+        let started = spool.index().get(sent.id.window).map(|window| window.started);
+        if started.is_some_and(|started| started > spool.clock().wall()) {
+            self.refuses_future = true;
+            return Verdict::Back;
+        }
+        Verdict::Mark(State::TooOld)
     }
 
     fn failed(
@@ -252,59 +268,25 @@ impl Schedule {
         spool: &Spool,
         sent: &Departure,
         wanted: Option<Duration>,
-        cause: &RetryCause,
+        cause: RetryCause,
     ) -> Verdict {
-        let now = spool.clock().monotonic();
-        if let Some(account) = spool.index().account_of(self.key) {
-            *account.retries.entry(cause.name()).or_default() += 1;
-            account.last_trouble = Some(cause.to_string());
-        }
-        let is_known = matches!(cause, RetryCause::Status(_)) && self.troubles.is_known(sent.id);
-        // Of several on their way, only those that left after the last failure tell something new. And one that fails
-        // again and again says nothing of the endpoint, as long as it is the only one.
-        if (self.failures == 0 || sent.at >= self.failed_at) && !(is_known && self.failures <= 1) {
+        let tells = match cause {
+            RetryCause::TooManyRequests => Tells::IfLargest,
+            cause if cause.is_answer() => Tells::Something,
+            _ => Tells::Nothing,
+        };
+        // One that fails again and again says nothing of the endpoint, as long as it is the only one.
+        let is_known = tells != Tells::IfLargest && self.troubles.is_known(sent.id) && self.failures <= 1;
+        // Of several on their way, only those that left after the last failure tell something new.
+        if (self.failures == 0 || sent.at >= self.failed_at) && !is_known {
             self.failures = self.failures.saturating_add(1);
-            self.failed_at = now;
-            self.hold(now, wanted, cause);
-        }
-        let is_limit = match cause {
-            RetryCause::Connection(_) => return Verdict::Back,
-            RetryCause::TooMany => true,
-            RetryCause::Status(_) => false,
-        };
-        self.troubles.retain(|id| spool.index().get(id.window).is_some());
-        let attempt = Attempt { id: sent.id, bytes: sent.uncompressed_bytes, is_limit };
-        let Some(attempts) = self.troubles.failed(attempt, self.settings.refusals_max) else {
-            return Verdict::Mark(State::Poisoned);
-        };
-        let pause = self.pause(attempts).min(PROFILE_PAUSE_MAX);
-        self.troubles.delay(sent.id, now, pause);
-        Verdict::Back
-    }
-
-    /// Leaves the endpoint alone. One that answers 5xx to a single profile goes on with the others.
-    fn hold(&mut self, now: MonotonicNanos, wanted: Option<Duration>, cause: &RetryCause) {
-        let holds = match cause {
-            RetryCause::Status(_) => self.failures.saturating_sub(1),
-            RetryCause::Connection(_) | RetryCause::TooMany => self.failures,
-        };
-        let time = match wanted {
-            // Later than asked, so that not all hosts come at the same moment.
-            Some(wanted) => {
-                let wanted = wanted.min(self.settings.pause_max);
-                wanted + wanted.mul_f64(self.random.f64() / 4.0)
+            self.failed_at = spool.clock().monotonic();
+            // An endpoint that does not like a single profile goes on with the others.
+            if tells != Tells::Something || self.failures > 1 || wanted.is_some() {
+                self.backoff.failed(self.failed_at, wanted, &mut self.random);
             }
-            None if holds == 0 => return,
-            None => self.pause(holds),
-        };
-        self.held_until = self.held_until.max(after(now, time));
-    }
-
-    /// Twice as long each time, less up to half of it: many hosts lost the same endpoint at the same moment.
-    fn pause(&mut self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let longest = self.settings.pause_min.saturating_mul(1 << doublings).min(self.settings.pause_max);
-        longest.mul_f64(0.5 + self.random.f64() / 2.0)
+        }
+        if self.trouble(spool, sent, tells) { Verdict::Mark(State::Poisoned) } else { Verdict::Back }
     }
 }
 

@@ -12,20 +12,13 @@ use tokio::sync::watch;
 use super::account::{DropReason, SpoolStatus, Tally};
 use super::disk::{Disk, Folder};
 use super::format::{self, Encoded, FormatError, PROFILES_MAX, Places, ReadAt};
-use super::id::{NEW_PREFIX, WindowId};
-use super::index::{Index, Leave, Window, on_disk};
+use super::id::WindowId;
+use super::index::{Index, Leave};
 use super::state::{ENDPOINTS_MAX, Endpoint, EndpointKey, State};
+use super::window::Window;
 use super::{SpoolClock, SpoolError, SpoolSettings};
 use crate::deliver::finished::{FinishedWindow, SeriesProfile};
 use crate::host::Host;
-
-/// Windows in a spool; 11 days of 15 s.
-const WINDOWS_MAX: usize = 65_536;
-/// How many windows make room for one when the file system is full.
-const EVICTIONS_WHEN_FULL: usize = 8;
-/// A part of the file system that is left free unless the settings say otherwise, and the most of it.
-const FREE_SHARE: u64 = 20;
-const FREE_BYTES_MAX: u64 = 512 << 20;
 
 /// What became of a window that was put into the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +49,11 @@ struct Shared {
     news: watch::Sender<u64>,
 }
 
-struct Writer {
-    next_sequence: u64,
+pub(super) struct Writer {
+    pub(super) next_sequence: u64,
     run: u64,
     /// Whether the index knows what is in the folder.
-    is_surveyed: bool,
+    pub(super) is_surveyed: bool,
 }
 
 /// What a mark means for the folder.
@@ -72,7 +65,7 @@ pub(super) struct Chore {
 }
 
 /// A file of the spool, by name.
-struct Named<'a>(&'a dyn Disk, &'a str);
+pub(super) struct Named<'a>(pub(super) &'a dyn Disk, pub(super) &'a str);
 
 impl ReadAt for Named<'_> {
     fn read_at(&self, start: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -207,6 +200,14 @@ impl Spool {
         &*self.0.clock
     }
 
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.0.host
+    }
+
     /// Tells of each window that is put.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.0.news.subscribe()
@@ -274,7 +275,7 @@ impl Spool {
     }
 
     /// A window that is done leaves, with its file; false if that is still there.
-    fn remove_done_file(&self, id: WindowId) -> bool {
+    pub(super) fn remove_done_file(&self, id: WindowId) -> bool {
         let is_gone = is_gone(&self.0.disk.remove(&id.file_name()));
         let mut index = self.index();
         if is_gone {
@@ -285,7 +286,7 @@ impl Spool {
         is_gone
     }
 
-    fn write_states(&self, id: WindowId, key: EndpointKey) -> io::Result<()> {
+    pub(super) fn write_states(&self, id: WindowId, key: EndpointKey) -> io::Result<()> {
         let _one_at_a_time = lock(&self.0.marks);
         let (endpoints, states) = {
             let index = self.index();
@@ -332,191 +333,6 @@ impl Spool {
         (!window.profiles.is_empty()).then_some(window)
     }
 
-    /// The folder is there and ours, and the index knows what is in it.
-    fn prepare(&self, writer: &mut Writer) -> Result<(), SpoolError> {
-        if self.0.disk.ensure()? || !writer.is_surveyed {
-            writer.is_surveyed = false;
-            let files = self.0.disk.list()?;
-            self.survey(writer, files);
-            writer.is_surveyed = true;
-        }
-        let leftovers = std::mem::take(&mut self.index().leftovers);
-        leftovers.into_iter().for_each(|id| {
-            self.remove_done_file(id);
-        });
-        Ok(())
-    }
-
-    /// Makes the index agree with a folder that was opened just now.
-    fn survey(&self, writer: &mut Writer, files: Vec<(String, u64)>) {
-        let mut index = self.index();
-        (index.strays.other_version, index.strays.foreign) = (0, 0);
-        let with_file: Vec<WindowId> =
-            index.ids().filter(|id| index.get(*id).is_some_and(Window::has_file)).collect();
-        drop(index);
-        let there: std::collections::BTreeSet<WindowId> =
-            files.iter().filter_map(|(name, _)| WindowId::of_file_name(name)).collect();
-        with_file.into_iter().filter(|id| !there.contains(id)).for_each(|id| self.index().vanish(id));
-        for (name, bytes) in files {
-            match WindowId::of_file_name(&name) {
-                Some(id) => self.find(id, &name, bytes),
-                None if is_half_written(&name) => {
-                    let _gone = self.0.disk.remove(&name);
-                    let mut index = self.index();
-                    index.strays.half_written += 1;
-                    index.strays.removed_bytes += bytes;
-                }
-                None => self.index().strays.foreign += 1,
-            }
-        }
-        let newest = there.last().map_or(0, |id| id.sequence);
-        writer.next_sequence = writer.next_sequence.max(newest.saturating_add(1));
-    }
-
-    /// A file with the name of a window.
-    fn find(&self, id: WindowId, name: &str, bytes: u64) {
-        if self.index().get(id).is_some() {
-            return;
-        }
-        let head = format::read_head(&Named(&*self.0.disk, name), bytes);
-        let mut index = self.index();
-        let head = match head {
-            Ok(head) if head.id == id => head,
-            Err(FormatError::Version(_)) => {
-                index.strays.other_version += 1;
-                return;
-            }
-            // A failing disk may come back to its senses; somebody's copy under another name is somebody's.
-            Ok(_) | Err(FormatError::NotAWindow | FormatError::Io(_)) => {
-                index.strays.foreign += 1;
-                return;
-            }
-            Err(_) => {
-                index.strays.damaged += 1;
-                index.strays.removed_bytes += bytes;
-                drop(index);
-                let _gone = self.0.disk.remove(name);
-                return;
-            }
-        };
-        let endpoints = index.endpoints();
-        let now = self.0.clock.wall();
-        let age = std::time::Duration::from_nanos(now.0.saturating_sub(head.started.0));
-        let state = |slot: usize, profile: usize| {
-            let Some(endpoint) = endpoints.get(slot) else { return State::Waiting };
-            let is_too_old = endpoint.takes_back.is_some_and(|limit| age > limit);
-            let for_new = if is_too_old { State::NotForIt } else { State::Waiting };
-            head.state_with(endpoint.key, profile).unwrap_or(for_new)
-        };
-        index.find(id, Window::of_head(&head, endpoints.len(), state));
-        let is_done = index.is_done(id);
-        drop(index);
-        if is_done {
-            self.remove_done_file(id);
-        }
-    }
-
-    /// Writes what only memory has, oldest first. One that is too large for the folder does not keep the others from it.
-    fn write_unwritten(&self, settings: &SpoolSettings) -> io::Result<()> {
-        let unwritten = self.index().unwritten();
-        for id in unwritten {
-            let index = self.index();
-            let Some(window) = index.get(id).cloned() else { continue };
-            let endpoints = index.endpoints();
-            drop(index);
-            let Some(content) = &window.content else { continue };
-            let state = |slot: usize, profile: usize| window.state(slot, profile);
-            let encoded = Encoded::new(id, &self.0.host, content, &endpoints, state);
-            match self.write(settings, id, &encoded) {
-                Ok(bytes) => self.is_written(id, bytes, &window, &endpoints),
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// A window has got a file; `was` is what was written of it.
-    fn is_written(&self, id: WindowId, bytes: u64, was: &Window, endpoints: &[Endpoint]) {
-        let mut index = self.index();
-        index.written(id, bytes);
-        let is = index.get(id).cloned();
-        drop(index);
-        let Some(is) = is else {
-            // It was sent meanwhile.
-            let _gone = self.0.disk.remove(&id.file_name());
-            return;
-        };
-        for (slot, endpoint) in endpoints.iter().enumerate() {
-            if is.state_bytes(slot) != was.state_bytes(slot) {
-                let _unmarked = self.write_states(id, endpoint.key);
-            }
-        }
-    }
-
-    /// Makes room and writes a file; when this returns its size, the device has it under its name.
-    fn write(&self, settings: &SpoolSettings, id: WindowId, encoded: &Encoded) -> io::Result<u64> {
-        let bytes = encoded.bytes();
-        self.make_room(settings, bytes)?;
-        for _ in 0..EVICTIONS_WHEN_FULL {
-            match self.write_file(id, &encoded.parts()) {
-                Err(error) if is_full(&error) && self.evict()?.is_some() => {}
-                done => return done.map(|()| bytes),
-            }
-        }
-        self.write_file(id, &encoded.parts()).map(|()| bytes)
-    }
-
-    fn write_file(&self, id: WindowId, parts: &[&[u8]]) -> io::Result<()> {
-        let (disk, new, name) = (&self.0.disk, id.new_name(), id.file_name());
-        let written = disk.create(&new, parts).and_then(|()| disk.rename(&new, &name));
-        if let Err(error) = written {
-            let _half = disk.remove(&new);
-            return Err(error);
-        }
-        disk.sync_names().inspect_err(|_| {
-            let _unsure = disk.remove(&name);
-        })
-    }
-
-    /// Removes windows until one of this size is within the bounds.
-    fn make_room(&self, settings: &SpoolSettings, bytes: u64) -> io::Result<()> {
-        let needed = on_disk(bytes);
-        if needed > settings.max_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let is_over = || {
-            let index = self.index();
-            index.file_bytes().saturating_add(needed) > settings.max_bytes || index.len() >= WINDOWS_MAX
-        };
-        while is_over() {
-            self.evict()?.ok_or(io::ErrorKind::StorageFull)?;
-        }
-        let space = self.0.disk.space()?;
-        let least = (space.total_bytes / FREE_SHARE).min(FREE_BYTES_MAX);
-        let least = settings.min_free_bytes.unwrap_or(least);
-        // Somebody else fills the disk: what is kept stays within what it takes already.
-        let mut missing = least.saturating_add(needed).saturating_sub(space.free_bytes).min(needed);
-        while missing > 0 {
-            missing = missing.saturating_sub(self.evict()?.ok_or(io::ErrorKind::StorageFull)?);
-        }
-        Ok(())
-    }
-
-    /// Removes the window that makes room first; what its file took, or `None` if there is none that may go.
-    fn evict(&self) -> io::Result<Option<u64>> {
-        let Some(id) = self.index().begin_eviction() else { return Ok(None) };
-        let removed = self.0.disk.remove(&id.file_name());
-        let mut index = self.index();
-        if !is_gone(&removed) {
-            index.set_leaving(id, false);
-            return removed.map(|()| None);
-        }
-        let bytes = index.get(id).map_or(0, |window| on_disk(window.file_bytes));
-        index.remove(id, Leave::Evicted);
-        Ok(Some(bytes))
-    }
-
     /// Whether windows can be written at the moment, for who asks.
     fn note(&self, written: io::Result<()>) {
         self.index().trouble = written.err().map(|error| error.to_string());
@@ -524,15 +340,6 @@ impl Spool {
 }
 
 /// The file is not there, whoever removed it.
-fn is_gone(removed: &io::Result<()>) -> bool {
+pub(super) fn is_gone(removed: &io::Result<()>) -> bool {
     removed.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn is_half_written(name: &str) -> bool {
-    let id = name.strip_prefix(NEW_PREFIX).map(|id| format!("{id}{}", super::id::WINDOW_ENDING));
-    id.is_some_and(|name| WindowId::of_file_name(&name).is_some())
 }

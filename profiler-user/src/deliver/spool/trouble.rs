@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use super::after;
 use super::id::ProfileId;
+use crate::deliver::push::backoff::Backoff;
 use crate::host::MonotonicNanos;
 
-/// Profiles in trouble at a time; what comes on top is given up at once.
+/// Profiles in trouble at a time; what is refused on top of that is given up at once.
 const TROUBLES_MAX: usize = 4096;
+
+/// The longest that one of them is left alone: so ten attempts take some minutes.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
-    attempts: u32,
+    backoff: Backoff,
     /// Attempts that tell against the profile itself.
     refusals: u32,
     not_before: MonotonicNanos,
@@ -34,40 +38,61 @@ pub(super) struct Attempt {
     pub(super) id: ProfileId,
     /// Size of the profile as the endpoint counts it.
     pub(super) bytes: u32,
-    /// Whether it was a limit that it met: then it tells against the profile only if nothing as large passed.
-    pub(super) is_limit: bool,
+    /// What it tells against the profile.
+    pub(super) tells: Tells,
+}
+
+/// What an attempt that failed tells against the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// Nothing: every profile would have fared alike.
+    Nothing,
+    /// It met a limit, which tells something only if nothing as large passed.
+    IfLargest,
+    /// Others passed, it did not.
+    Something,
 }
 
 impl Troubles {
-    /// How often it failed, this time included; `None` if it is to be given up.
-    pub(super) fn failed(&mut self, attempt: Attempt, refusals_max: u32) -> Option<u32> {
-        let is_full = self.0.len() >= TROUBLES_MAX && !self.0.contains_key(&attempt.id);
-        let new = Trouble { attempts: 0, refusals: 0, not_before: MonotonicNanos(0), passed_bytes: Some(0) };
-        let trouble = self.0.entry(attempt.id).or_insert(new);
-        let tells = match trouble.passed_bytes {
-            Some(bytes) => !attempt.is_limit || bytes < attempt.bytes,
-            None => false,
-        };
-        trouble.attempts = trouble.attempts.saturating_add(1);
-        trouble.refusals += u32::from(tells);
-        trouble.passed_bytes = None;
-        if is_full || trouble.refusals >= refusals_max {
-            self.0.remove(&attempt.id);
-            return None;
+    /// An attempt failed now: the profile is left alone for a while. True if it is to be given up instead.
+    pub(super) fn failed(
+        &mut self,
+        attempt: Attempt,
+        refusals_max: u32,
+        now: MonotonicNanos,
+        random: &mut fastrand::Rng,
+    ) -> bool {
+        if self.0.len() >= TROUBLES_MAX && !self.0.contains_key(&attempt.id) {
+            return attempt.tells != Tells::Nothing;
         }
-        Some(trouble.attempts)
+        let new = Trouble {
+            backoff: Backoff::default(),
+            refusals: 0,
+            not_before: MonotonicNanos(0),
+            passed_bytes: Some(0),
+        };
+        let trouble = self.0.entry(attempt.id).or_insert(new);
+        let counts = trouble.passed_bytes.is_some_and(|bytes| match attempt.tells {
+            Tells::Nothing => false,
+            Tells::IfLargest => bytes < attempt.bytes,
+            Tells::Something => true,
+        });
+        if attempt.tells != Tells::Nothing {
+            trouble.refusals += u32::from(counts);
+            trouble.passed_bytes = None;
+        }
+        let longest = after(now, PAUSE_MAX);
+        trouble.not_before = trouble.backoff.failed(now, None, random).min(longest);
+        let is_given_up = trouble.refusals >= refusals_max;
+        if is_given_up {
+            self.0.remove(&attempt.id);
+        }
+        is_given_up
     }
 
     /// Whether it failed before.
     pub(super) fn is_known(&self, id: ProfileId) -> bool {
         self.0.contains_key(&id)
-    }
-
-    /// It is not tried again before then.
-    pub(super) fn delay(&mut self, id: ProfileId, now: MonotonicNanos, time: Duration) {
-        if let Some(trouble) = self.0.get_mut(&id) {
-            trouble.not_before = after(now, time);
-        }
     }
 
     /// It passed, or is nobody's business any more.
@@ -105,44 +130,55 @@ mod tests {
 
     const ID: ProfileId = ProfileId { window: WindowId { sequence: 1, run: 1 }, index: 0 };
 
-    /// Attempts until it is given up, 100 at most; before each but the first something passed, or did not.
-    fn attempts(bytes: u32, is_limit: bool, passed: impl Fn(u32) -> Option<u32>) -> u32 {
-        let mut troubles = Troubles::default();
+    /// Attempts until it is given up, 100 at most; after each something of a size passes, or nothing.
+    fn attempts(tells: Tells, passes: impl Fn(u32) -> Option<u32>) -> u32 {
+        let (mut troubles, mut random) = (Troubles::default(), fastrand::Rng::with_seed(1));
         for attempt in 1..=100 {
-            if troubles.failed(Attempt { id: ID, bytes, is_limit }, 10).is_none() {
+            let failed = Attempt { id: ID, bytes: 100, tells };
+            if troubles.failed(failed, 10, MonotonicNanos(0), &mut random) {
                 return attempt;
             }
-            passed(attempt).into_iter().for_each(|bytes| troubles.passed(bytes));
+            passes(attempt).into_iter().for_each(|bytes| troubles.passed(bytes));
         }
         100
     }
 
     #[test]
     fn only_what_fails_while_others_pass_is_given_up() {
-        assert_eq!(attempts(100, false, |_| Some(1)), 10);
-        assert_eq!(attempts(100, false, |_| None), 100);
-        assert_eq!(attempts(100, false, |attempt| (attempt % 2 == 0).then_some(500)), 19);
+        assert_eq!(attempts(Tells::Something, |_| Some(1)), 10);
+        assert_eq!(attempts(Tells::Something, |_| None), 100);
+        assert_eq!(attempts(Tells::Something, |attempt| attempt.is_multiple_of(2).then_some(500)), 19);
+        assert_eq!(attempts(Tells::Nothing, |_| Some(1)), 100);
     }
 
     #[test]
     fn a_limit_tells_against_the_largest_only() {
-        assert_eq!(attempts(100, true, |_| Some(99)), 10);
-        assert_eq!(attempts(100, true, |_| Some(100)), 100);
-        assert_eq!(attempts(100, true, |_| None), 100);
+        assert_eq!(attempts(Tells::IfLargest, |_| Some(99)), 10);
+        assert_eq!(attempts(Tells::IfLargest, |_| Some(100)), 100);
+        assert_eq!(attempts(Tells::IfLargest, |_| None), 100);
     }
 
     #[test]
-    fn delays_are_kept_and_told() {
-        let mut troubles = Troubles::default();
-        let now = MonotonicNanos(1_000);
-        assert!(troubles.may_go(ID, now));
-        assert_eq!(troubles.failed(Attempt { id: ID, bytes: 1, is_limit: false }, 10), Some(1));
-        troubles.delay(ID, now, Duration::from_nanos(10));
-        assert!(!troubles.may_go(ID, now));
-        assert_eq!(troubles.next_after(now), Some(MonotonicNanos(1_010)));
-        assert!(troubles.may_go(ID, MonotonicNanos(1_010)));
+    fn pauses_grow_to_a_minute_and_are_told() {
+        let (mut troubles, mut random) = (Troubles::default(), fastrand::Rng::with_seed(1));
+        let mut longest = 0;
+        for attempt in 0..200 {
+            let now = MonotonicNanos(1_000_000_000_000 * (attempt + 1));
+            assert!(troubles.may_go(ID, now));
+            assert!(!troubles.failed(
+                Attempt { id: ID, bytes: 1, tells: Tells::Nothing },
+                10,
+                now,
+                &mut random
+            ));
+            let then = troubles.next_after(now).expect("a pause");
+            assert!(!troubles.may_go(ID, now) && troubles.may_go(ID, then));
+            assert!(attempt > 0 || then.0 - now.0 <= 1_000_000_000);
+            longest = longest.max(then.0 - now.0);
+        }
+        assert_eq!(longest, 60_000_000_000);
         troubles.forget(ID);
-        assert!(troubles.may_go(ID, now));
-        assert_eq!(troubles.next_after(now), None);
+        assert!(!troubles.is_known(ID));
+        assert_eq!(troubles.next_after(MonotonicNanos(0)), None);
     }
 }

@@ -51,12 +51,12 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let shop = Target {
         pid: 4242,
         executable: "/app/shop".into(),
-        labels: labels(&[
+        labels: Arc::new(labels(&[
             ("service_name", "shop/web"),
             ("namespace", "prod"),
             ("pod", "web-1"),
             ("language", "go"),
-        ]),
+        ])),
         rule: "kubernetes".into(),
         language: "go".into(),
         dropped: None,
@@ -66,7 +66,7 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let init = Target {
         pid: 1,
         executable: "/usr/lib/systemd/systemd".into(),
-        labels: labels(&[("service_name", "init.scope"), ("systemd_unit", "init.scope")]),
+        labels: Arc::new(labels(&[("service_name", "init.scope"), ("systemd_unit", "init.scope")])),
         rule: "systemd".into(),
         language: "native".into(),
         samples: 12,
@@ -76,7 +76,7 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let hostile = Target {
         pid: 77,
         executable: "/tmp/<script>alert(1)</script>\u{1b}[2J".into(),
-        labels: labels(&[("service_name", "\"><img src=x>"), ("a'b", "&amp;")]),
+        labels: Arc::new(labels(&[("service_name", "\"><img src=x>"), ("a'b", "&amp;")])),
         rule: "executable".into(),
         dropped: Some("relabel_configs[2] (drop) <b>".into()),
         samples: 5,

@@ -1,6 +1,8 @@
 //! Windows as bytes and back; damages of every kind.
 
+use super::encode::encode_labels;
 use super::*;
+use crate::deliver::finished::FinishedWindow;
 
 fn window(profiles: usize) -> FinishedWindow {
     let profile = |index: usize| SeriesProfile {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::disk::FakeDisk;
 use crate::deliver::finished::SeriesProfile;
+use crate::deliver::push::{PushOutcome, RefusalCause, RetryCause};
+use crate::deliver::spool::Sender;
 use crate::deliver::spool::id::ProfileId;
-use crate::deliver::spool::{PushOutcome, RefuseCause, RetryCause, Sender};
 
 /// What the endpoint does with a profile.
 #[derive(Clone, Debug)]
@@ -22,27 +23,29 @@ pub(super) enum Answer {
     Hang,
 }
 
-pub(super) fn unreachable() -> Answer {
-    Answer::Fail(PushOutcome::Retry { after: None, cause: RetryCause::Connection("refused".to_owned()) })
+pub(super) fn again(cause: RetryCause) -> Answer {
+    Answer::Fail(PushOutcome::Retry { after: None, cause, message: cause.to_string() })
 }
 
-pub(super) fn status(status: u16) -> Answer {
-    Answer::Fail(PushOutcome::Retry { after: None, cause: RetryCause::Status(status) })
+pub(super) fn unreachable() -> Answer {
+    again(RetryCause::Unreachable)
+}
+
+pub(super) fn server_error() -> Answer {
+    again(RetryCause::ServerError)
 }
 
 pub(super) fn too_many(seconds: Option<u64>) -> Answer {
-    let after = seconds.map(Duration::from_secs);
-    Answer::Fail(PushOutcome::Retry { after, cause: RetryCause::TooMany })
+    let (after, message) = (seconds.map(Duration::from_secs), "limit".to_owned());
+    Answer::Fail(PushOutcome::Retry { after, cause: RetryCause::TooManyRequests, message })
 }
 
-pub(super) fn refuse(status: u16) -> Answer {
-    let message = "no such thing".to_owned();
-    Answer::Fail(PushOutcome::Refused { cause: RefuseCause::Status(status), message })
+pub(super) fn refuse(cause: RefusalCause) -> Answer {
+    Answer::Fail(PushOutcome::Refused { cause, message: format!("no: {cause}") })
 }
 
 pub(super) fn outside() -> Answer {
-    let message = "profile is outside of ingestion window".to_owned();
-    Answer::Fail(PushOutcome::Refused { cause: RefuseCause::OutsideWindow, message })
+    refuse(RefusalCause::OutsideWindow)
 }
 
 /// One attempt.
@@ -135,7 +138,7 @@ impl Sender for FakeEndpoint {
         match answer {
             Answer::Store => PushOutcome::Delivered,
             Answer::StoreAndLose => {
-                PushOutcome::Retry { after: None, cause: RetryCause::Connection("reset".to_owned()) }
+                PushOutcome::Retry { after: None, cause: RetryCause::Broken, message: "reset".to_owned() }
             }
             Answer::Fail(outcome) => outcome,
             Answer::Hang => std::future::pending().await,

@@ -128,7 +128,7 @@ async fn a_window_larger_than_the_spool_goes_through_memory() {
     let rig = Rig::new(of_blocks(2));
     assert!(matches!(rig.put(20), Put::InMemory(_)));
     assert!(matches!(rig.put(1), Put::Written(_)));
-    assert_eq!((rig.spool.status().windows, rig.spool.status().unwritten_windows), (2, 1));
+    assert_eq!((rig.spool.status().windows, rig.spool.status().unwritten.windows), (2, 1));
     let large = WindowId { sequence: 1, run: 1 };
     (0..20).for_each(|profile| rig.mark(large, profile, State::Delivered));
     assert_eq!(rig.account().delivered, tally(1, 20));
@@ -142,7 +142,7 @@ async fn while_nothing_can_be_written_the_newest_stay_in_memory() {
         rig.disk.fail_writes(Some(error));
         (0..8).for_each(|_| assert!(matches!(rig.put(2), Put::InMemory(_))));
         let status = rig.spool.status();
-        assert_eq!((status.windows, status.unwritten_windows, status.unwritten_bytes), (5, 5, 10_000));
+        assert_eq!((status.windows, status.unwritten.windows, status.unwritten.bytes), (5, 5, 10_000));
         assert!(status.trouble.is_some());
         assert_eq!((rig.ids(), status.account.lost), (vec![4, 5, 6, 7, 8], 3));
         assert_eq!(rig.account().dropped, dropped(DropReason::NotWritten, tally(3, 2)));
@@ -154,7 +154,7 @@ async fn while_nothing_can_be_written_the_newest_stay_in_memory() {
         rig.disk.fail_writes(None);
         assert!(matches!(rig.put(2), Put::Written(_)));
         assert_eq!((rig.ids(), rig.disk.names().len()), (vec![5, 6, 7, 8, 9], 5));
-        assert_eq!((rig.spool.status().unwritten_windows, rig.spool.status().trouble), (0, None));
+        assert_eq!((rig.spool.status().unwritten.windows, rig.spool.status().trouble), (0, None));
         let rig = rig.again(SpoolSettings::default());
         assert_eq!(rig.account().waiting.profiles, 4 * 2 + 1);
         assert_eq!(rig.spool.index().waiting(of(5), KEY()), [0]);
@@ -211,7 +211,7 @@ async fn a_deleted_folder_is_made_again_and_only_what_it_had_is_lost() {
     rig.disk.fail_writes(None);
     assert!(matches!(rig.put(2), Put::Written(_)));
     let status = rig.spool.status();
-    assert_eq!((status.windows, status.unwritten_windows), (5, 0));
+    assert_eq!((status.windows, status.unwritten.windows), (5, 0));
     assert_eq!(rig.ids(), [5, 6, 7, 8, 9]);
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 use super::disk::FakeDisk;
-use super::endpoint::{Answer, FakeEndpoint, status, unreachable};
+use super::endpoint::{Answer, FakeEndpoint, server_error, unreachable};
 use super::*;
 use crate::deliver::spool::id::{ProfileId, WindowId};
 
@@ -39,7 +39,7 @@ fn endpoints(seed: u64) -> [FakeEndpoint; 2] {
         FakeEndpoint::new(move |_, _| match random.u8(..100) {
             0..4 => Answer::StoreAndLose,
             4..8 => unreachable(),
-            8..12 => status(503),
+            8..12 => server_error(),
             _ => Answer::Store,
         })
     })
