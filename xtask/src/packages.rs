@@ -17,7 +17,7 @@ pub(crate) struct Need {
     pub(crate) why: &'static str,
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 21] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
