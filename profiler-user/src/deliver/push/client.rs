@@ -160,6 +160,10 @@ impl Client {
             .tcp_keepalive(TCP_KEEPALIVE)
             .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .http2_initial_connection_window_size(HTTP2_WINDOW_BYTES)
+            // A connection that has died in silence would fail every push after this one, too (HTTP/1.1 gives it up
+            // with the first): asked while a push waits for its answer, it is found dead before that push is.
+            .http2_keep_alive_interval(self.endpoint.timeout / 3)
+            .http2_keep_alive_timeout(self.endpoint.timeout / 3)
             .no_proxy();
         let builder =
             if self.endpoint.http2_prior_knowledge { builder.http2_prior_knowledge() } else { builder };
@@ -193,4 +197,17 @@ fn authorization(username: Option<&str>, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_can_be_a_task_of_its_own() {
+        fn check<T: Send>(_: T) {}
+        check(Client::push);
+        let push = |client: &'static Client, profile: &'static SeriesProfile| check(client.push(profile));
+        check(push);
+    }
 }
