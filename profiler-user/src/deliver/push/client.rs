@@ -201,7 +201,29 @@ fn authorization(username: Option<&str>, secret: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::EndpointConfig;
     use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let variables = |name: &str| (name == "HTTP_PROXY").then(|| "http://hush:hush@proxy:1".to_owned());
+        let texts = [
+            "bearer_token = 'hush'\nproxy_url = 'http://hush:hush@proxy:1'",
+            "basic_auth = { username = 'me', password = 'hush' }\nproxy_from_environment = true",
+            "headers = { Authorization = 'hush' }",
+        ];
+        for text in texts {
+            let config: EndpointConfig =
+                toml::from_str(&format!("url = 'http://x'\n{text}")).expect("known keys");
+            let roots = WebRoots::of_store(Vec::new());
+            let environment = ProxyEnvironment::from_variables(variables);
+            let client = Client::new(config.validate().expect("valid"), roots, environment, Clock::host());
+            assert_eq!(client.check_files(), Ok(()));
+            let shown = format!("{client:?}");
+            // "me:hush" as basic authentication has it.
+            assert!(!shown.contains("hush") && !shown.contains("bWU6aHVzaA"), "{shown}");
+        }
+    }
 
     #[test]
     fn a_push_can_be_a_task_of_its_own() {
