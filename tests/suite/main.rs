@@ -4,7 +4,10 @@
 //! cannot be profiled. A capture lasts two or three seconds at a high rate: enough samples to tell a share.
 
 mod commands;
+mod containers;
+mod configuration;
 mod debug_files;
+mod deployment;
 mod doctor;
 mod formats;
 mod hostile;
