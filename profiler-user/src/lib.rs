@@ -23,5 +23,6 @@ pub mod record;
 pub mod sample;
 pub mod spool;
 pub mod symbolize;
+pub mod targets;
 pub mod telemetry;
 pub mod unwind;
