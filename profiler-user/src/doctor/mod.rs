@@ -23,7 +23,7 @@ pub use report::{CheckResult, Report};
 use crate::host::{ProcFs, SysFs};
 use crate::sample::capabilities::Capability;
 use evidence::Evidence;
-use judge::{kernel, limits, processes, rights};
+use judge::{containers, kernel, limits, processes, rights};
 
 /// One line of the report.
 struct Check {
@@ -76,6 +76,7 @@ const CHECKS: &[Check] = &[
     Check { id: "hidepid", title: "hidden processes", judge: processes::hidden },
     Check { id: "other_processes", title: "other processes", judge: processes::others },
     Check { id: "map_files", title: "deleted programs", judge: processes::map_files },
+    Check { id: "containers", title: "container names", judge: containers::names },
 ];
 
 /// Tries everything on this host.
