@@ -17,7 +17,7 @@ pub(crate) struct Need {
     pub(crate) why: &'static str,
 }
 
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 19] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -45,6 +45,7 @@ const NEEDS: [Need; 18] = [
         why: "stacks of arm64: recorded under emulation",
     },
     Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
+    Need { package: "mmdebstrap", program: Some("mmdebstrap"), why: "a Debian to install into" },
     Need { package: "runc", program: Some("runc"), why: "containers with the rights that the chart gives" },
     Need {
         package: "strace",
