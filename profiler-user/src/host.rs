@@ -159,6 +159,11 @@ impl Clock {
         WallNanos(u64::try_from(i128::from(at.0) + self.wall_at_monotonic_zero).unwrap_or(0))
     }
 
+    /// The wall-clock time that the host shows now: unlike [`Self::wall`] it steps when the clock is set.
+    pub fn wall_now(&self) -> WallNanos {
+        WallNanos(clock_nanos(rustix::time::ClockId::Realtime))
+    }
+
     /// Time since an earlier moment.
     pub fn since(&self, earlier: MonotonicNanos) -> Duration {
         Duration::from_nanos(self.monotonic().0.saturating_sub(earlier.0))

@@ -1,8 +1,10 @@
 //! What needs the rights to load programs, make maps and open perf events, while sampling goes on: behind a trait, so that
 //! the daemon's broker can do it for a thread that has given them up.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::error::CaptureError;
 use crate::collect::sideband::{CpuRing, SideBandError};
 use crate::sample::{Hertz, RowBlockMap, SampleError, TickSource, Ticks, make_row_block};
 
@@ -14,16 +16,21 @@ pub trait Rights: Send + Sync {
     fn follow_cpus(&self, source: TickSource, rate: Hertz) -> Result<Vec<u32>, SampleError>;
     /// Stops the ticks.
     fn detach(&self);
+    /// CPUs that tick.
+    fn cpus(&self) -> BTreeSet<u32>;
     /// A new block for unwind rows.
     fn row_block(&self) -> Result<RowBlockMap, SampleError>;
     /// Process events of a CPU that came online; `None` if it has gone again.
     fn side_band(&self, cpu: u32) -> Result<Option<CpuRing>, SideBandError>;
 }
 
+/// Takes the programs, and does from then on what needs rights.
+pub type TakeRights = Box<dyn FnOnce(Ticks) -> Result<Arc<dyn Rights>, CaptureError>>;
+
 /// What a session is given on its way: where its rights are, and what its threads begin with.
 pub struct Surroundings {
     /// Takes the programs, and does from then on what needs rights.
-    pub rights: Box<dyn FnOnce(Ticks) -> Arc<dyn Rights>>,
+    pub rights: TakeRights,
     /// The first thing that the thread does that makes unwind rows.
     pub begin_rows_thread: Box<dyn FnOnce() + Send>,
 }
@@ -31,7 +38,7 @@ pub struct Surroundings {
 impl Default for Surroundings {
     /// All threads keep the rights they have.
     fn default() -> Self {
-        Self { rights: Box::new(|ticks| Arc::new(Here::new(ticks))), begin_rows_thread: Box::new(|| {}) }
+        Self { rights: Box::new(|ticks| Ok(Arc::new(Here::new(ticks)))), begin_rows_thread: Box::new(|| {}) }
     }
 }
 
@@ -60,6 +67,10 @@ impl Rights for Here {
 
     fn detach(&self) {
         self.ticks().detach();
+    }
+
+    fn cpus(&self) -> BTreeSet<u32> {
+        self.ticks().cpus()
     }
 
     fn row_block(&self) -> Result<RowBlockMap, SampleError> {

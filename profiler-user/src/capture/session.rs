@@ -6,6 +6,7 @@
 
 mod samples;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +115,7 @@ impl<A: Admission> Session<A> {
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks);
         let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
-        let rights = (surroundings.rights)(ticks);
+        let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
         if let Some(bytes) = side_band.reduced_ring_bytes() {
@@ -158,6 +159,16 @@ impl<A: Admission> Session<A> {
         })
     }
 
+    /// Whether stacks are walked by rows, so that there is a thread that makes them.
+    pub fn walks_by_rows(&self) -> bool {
+        self.walker.is_some()
+    }
+
+    /// CPUs that tick.
+    pub fn cpus(&self) -> BTreeSet<u32> {
+        self.rights.cpus()
+    }
+
     /// What works less well than it could.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -188,11 +199,16 @@ impl<A: Admission> Session<A> {
                 }
             }
         }
+        self.round_now();
+        self.processes.read_older(READ_AHEAD);
+        Ok(())
+    }
+
+    /// Takes what is there by now.
+    pub fn round_now(&mut self) {
         self.last_round = self.clock.monotonic();
         let horizon = MonotonicNanos(self.last_round.0.saturating_sub(IN_FLIGHT_NANOS));
         self.round(horizon);
-        self.processes.read_older(READ_AHEAD);
-        Ok(())
     }
 
     /// Whether all that could be sampled has ended.
@@ -213,10 +229,15 @@ impl<A: Admission> Session<A> {
     /// Stops the ticks, takes what is still in the rings, and waits for rows that stacks wait for, within reason.
     pub fn finish(&mut self) -> Segment {
         let duration = self.clock.since(self.started);
+        self.stop();
+        Segment { duration, ..self.cut() }
+    }
+
+    /// The same, but what was sampled is left to be cut.
+    pub fn stop(&mut self) {
         self.rights.detach();
         self.round(MonotonicNanos(u64::MAX));
         self.finish_snapshots();
-        Segment { duration, ..self.cut() }
     }
 
     /// All that happened so far, by outcome: counted in the kernel and here.
@@ -302,7 +323,10 @@ impl<A: Admission> Session<A> {
                 walker.forget(ended, now);
             }
         });
+        let published = || self.walker.as_ref().map(Walker::published_files).unwrap_or_default();
+        let forgotten = self.processes.sweep(now, published);
         if let Some(walker) = &mut self.walker {
+            walker.forget_files(&forgotten, now);
             walker.collect();
         }
         // Before pages are loaded, so that those which these walks came by are loaded too.

@@ -2,13 +2,20 @@
 
 use std::fs;
 
+use tracing::Level;
+
 use super::problem::Wrong;
-use super::{Containers, Endpoint, Http, LabelSettings, ProfileLimits, RelabelRule};
+use super::{
+    Containers, Endpoint, Http, Kubernetes, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule,
+    Switch,
+};
 use crate::attribute::containers::ContainerFolders;
+use crate::attribute::kubernetes::KubernetesConfig;
 use crate::attribute::relabel::RelabelConfig;
 use crate::deliver::push::{BasicAuthConfig, EndpointConfig, Secret as PushSecret, TlsConfig};
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{Access, Token};
+use crate::telemetry::logs;
 
 impl Endpoint {
     /// For [`EndpointConfig::validate`].
@@ -41,6 +48,7 @@ impl Endpoint {
                 .collect(),
             proxy_url: self.proxy_url.as_ref().map(|url| PushSecret::new(url.as_str())),
             proxy_from_environment: self.proxy_from_environment,
+            http2_prior_knowledge: self.http2_prior_knowledge,
             timeout: Some(humantime::format_duration(self.timeout).to_string()),
         }
     }
@@ -79,6 +87,25 @@ impl ProfileLimits {
     }
 }
 
+impl Kubernetes {
+    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch).
+    pub fn to_watch(&self) -> KubernetesConfig {
+        KubernetesConfig {
+            enabled: match self.enabled {
+                Switch::Auto => None,
+                Switch::On => Some(true),
+                Switch::Off => Some(false),
+            },
+            node_name: self.node_name.clone(),
+            api_server: self.api_server.as_ref().map(ToString::to_string),
+            token_file: self.token_file.clone(),
+            ca_file: self.ca_file.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            ..KubernetesConfig::default()
+        }
+    }
+}
+
 impl Containers {
     /// For [`ContainerStore`](crate::attribute::containers::ContainerStore) and its like.
     pub fn folders(&self) -> ContainerFolders {
@@ -88,6 +115,29 @@ impl Containers {
             storage_run: self.storage_run_dirs.clone(),
             storage: self.storage_dirs.clone(),
             homes: self.home_dirs.clone(),
+        }
+    }
+}
+
+impl LogLevel {
+    /// For [`tracing`].
+    pub fn to_tracing(self) -> Level {
+        match self {
+            Self::Error => Level::ERROR,
+            Self::Warn => Level::WARN,
+            Self::Info => Level::INFO,
+            Self::Debug => Level::DEBUG,
+            Self::Trace => Level::TRACE,
+        }
+    }
+}
+
+impl LogFormat {
+    /// For [`LogOptions`](crate::telemetry::logs::LogOptions).
+    pub fn to_telemetry(self) -> logs::LogFormat {
+        match self {
+            Self::Logfmt => logs::LogFormat::Logfmt,
+            Self::Json => logs::LogFormat::Json,
         }
     }
 }

@@ -340,6 +340,7 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         headers = { X-Key = "****************" }         # config.toml:9
         proxy_url = "http://me:****************@proxy:3128/" # config.toml:7
         proxy_from_environment = false                   # default
+        http2_prior_knowledge = false                    # default
         timeout = "10s"                                  # default
 
         [[push]]
@@ -358,6 +359,7 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         headers = {}                                     # default
         # proxy_url: not set
         proxy_from_environment = false                   # default
+        http2_prior_knowledge = false                    # default
         timeout = "10s"                                  # default
 
         [profile]

@@ -7,6 +7,7 @@
 //! It reads no memory and no file of anybody's, so what it could be talked into is what a [`Question`] says. Ends when the
 //! last [`Broker`] is gone, and the programs in the kernel with it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,18 +22,19 @@ enum Question {
     Attach(TickSource, Hertz, SyncSender<Result<usize, SampleError>>),
     FollowCpus(TickSource, Hertz, SyncSender<Result<Vec<u32>, SampleError>>),
     Detach(SyncSender<()>),
+    Cpus(SyncSender<BTreeSet<u32>>),
     RowBlock(SyncSender<Result<RowBlockMap, SampleError>>),
     SideBand(u32, SyncSender<Result<Option<CpuRing>, SideBandError>>),
 }
 
 /// Asks the thread.
-pub struct Broker {
+pub(super) struct Broker {
     questions: Mutex<SyncSender<Question>>,
 }
 
 impl Broker {
     /// Starts the thread, which from then on has the programs, and no other rights than it needs for them.
-    pub fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, BrokerError> {
+    pub(super) fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, BrokerError> {
         let (questions, asked) = sync_channel(1);
         let (entered, is_entered) = sync_channel(1);
         let work = move || {
@@ -58,7 +60,7 @@ impl Broker {
 
 /// There is no broker.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub(super) enum BrokerError {
     /// No thread.
     #[error("start the broker: {0}")]
     Start(io::Error),
@@ -77,6 +79,7 @@ fn answer(asked: &Receiver<Question>, here: &Here) {
                 here.detach();
                 reply.send(()).is_ok()
             }
+            Question::Cpus(reply) => reply.send(here.cpus()).is_ok(),
             Question::RowBlock(reply) => reply.send(here.row_block()).is_ok(),
             Question::SideBand(cpu, reply) => reply.send(here.side_band(cpu)).is_ok(),
         };
@@ -94,6 +97,10 @@ impl Rights for Broker {
 
     fn detach(&self) {
         let _gone = self.ask(Question::Detach);
+    }
+
+    fn cpus(&self) -> BTreeSet<u32> {
+        self.ask(Question::Cpus).unwrap_or_default()
     }
 
     fn row_block(&self) -> Result<RowBlockMap, SampleError> {

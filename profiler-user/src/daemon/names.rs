@@ -13,21 +13,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::error::DaemonError;
 use super::pulls::Reply;
 use super::windows::{PullId, Times, WindowCounts, Windows};
+use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
 use crate::capture::segment::Segment;
 use crate::deliver::finished::FinishedWindow;
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
 use crate::host::Clock;
-use crate::privileges::{KernelVersion, PrivilegeError, Role};
+use crate::privileges::{KernelVersion, Role};
+use crate::telemetry::account::Queue;
 
 /// Pieces of work that may wait: some windows of a host whose names take long.
 const WORK_MAX: usize = 16;
 
 /// What is to be done.
-pub enum Work {
+pub(super) enum Work {
     /// A segment, with the labels of its processes.
     Segment(Box<Segment>, Vec<Arc<Labels>>),
     /// The window has ended with the segments before.
@@ -37,48 +40,38 @@ pub enum Work {
     /// A pull has ended with the segment before.
     PullEnd(PullId, Times, Option<Reply>),
     /// The configuration has changed.
-    Reconfigure(SizeLimits, usize),
+    Reconfigure(SizeLimits, LabelBudget),
 }
 
 /// What the thread tells others about itself.
 #[derive(Clone, Debug, Default)]
-pub struct NamesStatus {
+pub(super) struct NamesStatus {
     /// What it has counted.
-    pub counts: WindowCounts,
+    pub(super) counts: WindowCounts,
     /// CPU time that the thread has taken.
-    pub cpu: Duration,
+    pub(super) cpu: Duration,
     /// Windows that could not be encoded: a fault of ours.
-    pub failed: u64,
+    pub(super) failed: u64,
 }
 
 /// The thread, from outside.
-pub struct Names {
+pub(super) struct Names {
     work: SyncSender<Work>,
     thread: JoinHandle<()>,
     status: Arc<Mutex<NamesStatus>>,
-    /// Samples that found the queue full.
+    /// Pieces that found the queue full, and samples in them.
+    lost: u64,
     lost_samples: u64,
-}
-
-/// The thread could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum NamesError {
-    /// No thread.
-    #[error("start the thread that names: {0}")]
-    Start(io::Error),
-    /// It has too many rights.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegeError),
 }
 
 impl Names {
     /// Starts it. `put` takes each window that is finished.
-    pub fn start(
+    pub(super) fn start(
         windows: Windows,
         clock: Clock,
         kernel: KernelVersion,
         put: impl FnMut(FinishedWindow) + Send + 'static,
-    ) -> Result<Self, NamesError> {
+    ) -> Result<Self, DaemonError> {
         let (work, waiting) = sync_channel(WORK_MAX);
         let (entered, is_entered) = sync_channel(1);
         let status = Arc::new(Mutex::new(NamesStatus::default()));
@@ -91,50 +84,51 @@ impl Names {
             }
         };
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(body);
-        let thread = thread.map_err(NamesError::Start)?;
-        is_entered.recv().map_err(|_| NamesError::Start(io::ErrorKind::BrokenPipe.into()))??;
-        Ok(Self { work, thread, status, lost_samples: 0 })
+        let thread = thread.map_err(DaemonError::Thread)?;
+        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
+        Ok(Self { work, thread, status, lost: 0, lost_samples: 0 })
     }
 
     /// Hands over a piece of work. Never waits; what does not fit is lost.
-    pub fn hand_over(&mut self, work: Work) {
-        match self.work.try_send(work) {
-            Ok(()) => {}
-            Err(
-                TrySendError::Full(Work::Segment(segment, _))
-                | TrySendError::Disconnected(Work::Segment(segment, _)),
-            ) => {
-                self.lost_samples += segment.window.samples();
-            }
-            Err(
-                TrySendError::Full(Work::PullEnd(_, _, Some(reply)))
-                | TrySendError::Disconnected(Work::PullEnd(_, _, Some(reply))),
-            ) => {
+    pub(super) fn hand_over(&mut self, work: Work) {
+        let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
+        else {
+            return;
+        };
+        self.lost += 1;
+        match lost {
+            Work::Segment(segment, _) => self.lost_samples += segment.window.samples(),
+            Work::PullEnd(_, _, Some(reply)) => {
                 let reason = "naming is behind; try again".to_owned();
                 let _gone = reply.send(Err(PullError::Failed { reason }));
             }
-            Err(_) => {}
+            _ => {}
         }
     }
 
     /// Samples of segments that found the queue full.
-    pub fn lost_samples(&self) -> u64 {
+    pub(super) fn lost_samples(&self) -> u64 {
         self.lost_samples
     }
 
+    /// How full the queue is. What waits in it cannot be seen from outside.
+    pub(super) fn queue(&self) -> Queue {
+        Queue { length: 0, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
+    }
+
     /// For whoever tells about it.
-    pub fn status(&self) -> Arc<Mutex<NamesStatus>> {
+    pub(super) fn status(&self) -> Arc<Mutex<NamesStatus>> {
         Arc::clone(&self.status)
     }
 
     /// Lets it finish what it was given. The thread ends by itself; whether it has can be asked.
-    pub fn finish(self) -> JoinHandle<()> {
+    pub(super) fn finish(self) -> JoinHandle<()> {
         self.thread
     }
 }
 
 /// The status as it is.
-pub fn read(status: &Mutex<NamesStatus>) -> NamesStatus {
+pub(super) fn read(status: &Mutex<NamesStatus>) -> NamesStatus {
     status.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
@@ -153,7 +147,7 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
                 Work::WindowEnd(times) => self.end_window(times),
                 Work::PullBegin(id, selector) => self.windows.begin_pull(id, selector),
                 Work::PullEnd(id, times, reply) => self.end_pull(id, times, reply),
-                Work::Reconfigure(limits, label_sets_max) => self.windows.reconfigure(limits, label_sets_max),
+                Work::Reconfigure(limits, budget) => self.windows.reconfigure(limits, budget),
             }
         }
     }

@@ -12,12 +12,13 @@ use crate::host::MonotonicNanos;
 use crate::sample::Hertz;
 
 /// For whoever pulled.
-pub type Reply = oneshot::Sender<Result<PullReply, PullError>>;
+pub(super) type Reply = oneshot::Sender<Result<PullReply, PullError>>;
 
 /// A pull that goes on.
 #[derive(Debug)]
 struct Pull {
     id: PullId,
+    began: MonotonicNanos,
     ends: MonotonicNanos,
     hz: Option<Hertz>,
     /// Taken when it ends.
@@ -26,23 +27,25 @@ struct Pull {
 
 /// A pull that has ended, by time or because nobody waits for it any more.
 #[derive(Debug)]
-pub struct EndedPull {
+pub(super) struct EndedPull {
     /// Which.
-    pub id: PullId,
+    pub(super) id: PullId,
+    /// When it began.
+    pub(super) began: MonotonicNanos,
     /// Where its answer goes; `None` if nobody waits.
-    pub reply: Option<Reply>,
+    pub(super) reply: Option<Reply>,
 }
 
 /// Those that go on.
 #[derive(Debug, Default)]
-pub struct Pulls {
+pub(super) struct Pulls {
     pulls: Vec<Pull>,
     last_id: u64,
 }
 
 impl Pulls {
     /// Takes a request, unless there are too many: that is answered at once.
-    pub fn begin(&mut self, request: PullRequest, now: MonotonicNanos) -> Option<(PullId, Selector)> {
+    pub(super) fn begin(&mut self, request: PullRequest, now: MonotonicNanos) -> Option<(PullId, Selector)> {
         let PullRequest { duration, hz, selector, reply } = request;
         if self.pulls.len() >= PULLS_MAX {
             let reason = format!("{PULLS_MAX} profiles are being taken already");
@@ -53,31 +56,35 @@ impl Pulls {
         let id = PullId(self.last_id);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let ends = MonotonicNanos(now.0.saturating_add(nanos));
-        self.pulls.push(Pull { id, ends, hz, reply: Some(reply) });
+        self.pulls.push(Pull { id, began: now, ends, hz, reply: Some(reply) });
         Some((id, selector))
     }
 
     /// Those whose time is over or whose client has gone.
-    pub fn ended(&mut self, now: MonotonicNanos) -> Vec<EndedPull> {
+    pub(super) fn ended(&mut self, now: MonotonicNanos) -> Vec<EndedPull> {
         let is_over = |pull: &mut Pull| pull.ends <= now || pull.reply.as_ref().is_none_or(Reply::is_closed);
         let ended = self.pulls.extract_if(.., is_over);
         ended
-            .map(|pull| EndedPull { id: pull.id, reply: pull.reply.filter(|reply| !reply.is_closed()) })
+            .map(|pull| EndedPull {
+                id: pull.id,
+                began: pull.began,
+                reply: pull.reply.filter(|reply| !reply.is_closed()),
+            })
             .collect()
     }
 
     /// When the next one ends.
-    pub fn next_end(&self) -> Option<MonotonicNanos> {
+    pub(super) fn next_end(&self) -> Option<MonotonicNanos> {
         self.pulls.iter().map(|pull| pull.ends).min()
     }
 
     /// The highest rate that one of them asks for.
-    pub fn rate(&self) -> Option<Hertz> {
+    pub(super) fn rate(&self) -> Option<Hertz> {
         self.pulls.iter().filter_map(|pull| pull.hz).max()
     }
 
     /// All of them are told that there will be no answer.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         for pull in self.pulls.drain(..) {
             if let Some(reply) = pull.reply {
                 let _gone = reply.send(Err(PullError::Stopping));
@@ -128,7 +135,7 @@ mod tests {
         let (id, _) = pulls.begin(gone, MonotonicNanos(0)).unwrap();
         drop(answer);
         let ended = pulls.ended(MonotonicNanos(1));
-        assert!(matches!(ended.as_slice(), [EndedPull { id: ended, reply: None }] if *ended == id));
+        assert!(matches!(ended.as_slice(), [EndedPull { id: ended, reply: None, .. }] if *ended == id));
         assert_eq!(pulls.rate(), None);
     }
 

@@ -17,6 +17,7 @@ use crate::aggregate::build::{self, Capture};
 use crate::aggregate::completeness::Completeness;
 use crate::aggregate::merge::{Keep, Merger, Span};
 use crate::aggregate::profile::{Profile, Sample, SampledEvent};
+use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
 use crate::capture::segment::Segment;
 use crate::collect::loss::Counts;
@@ -28,42 +29,44 @@ use crate::symbolize::names::Namer;
 
 /// When something began and how long it took, by the wall clock's reading at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+pub(super) struct Times {
     /// Its beginning.
-    pub started: WallNanos,
+    pub(super) started: WallNanos,
     /// Its length, by the monotonic clock.
-    pub duration: Duration,
+    pub(super) duration: Duration,
 }
 
 /// A pull, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PullId(pub u64);
+pub(super) struct PullId(pub(super) u64);
 
 /// What is counted of the work.
 #[derive(Clone, Debug, Default)]
-pub struct WindowCounts {
+pub(super) struct WindowCounts {
     /// What could not be named, by cause.
-    pub names: Counts,
+    pub(super) names: Counts,
     /// How stacks ended, of the last window.
-    pub completeness: Completeness,
+    pub(super) completeness: Completeness,
     /// Label sets of the last window, before the budget.
-    pub label_sets: usize,
+    pub(super) label_sets: usize,
     /// Label sets whose samples went to `other`, in all windows.
-    pub label_sets_merged: u64,
+    pub(super) label_sets_folded: u64,
+    /// Those samples.
+    pub(super) samples_folded: u64,
     /// Windows that are finished.
-    pub windows: u64,
+    pub(super) windows: u64,
     /// Samples in them.
-    pub samples: u64,
+    pub(super) samples: u64,
     /// Their CPU time, nanoseconds.
-    pub cpu_nanos: u64,
+    pub(super) cpu_nanos: u64,
 }
 
 /// The windows in the making.
-pub struct Windows {
+pub(super) struct Windows {
     host: Host,
     namer: Namer,
     limits: SizeLimits,
-    label_sets_max: usize,
+    budget: LabelBudget,
     series: HashMap<Arc<Labels>, Series>,
     event: SampledEvent,
     pulls: HashMap<PullId, Pull>,
@@ -83,19 +86,14 @@ struct Pull {
     merger: Merger,
 }
 
-/// The value of `service_name` for all label sets that are too many.
-const OTHER: &str = "other";
-/// Labels that samples keep among `other`: a profile has to be of one language, and says where it is from.
-const KEPT_AMONG_OTHERS: [&str; 3] = ["language", "instance", "hostname"];
-
 impl Windows {
     /// With no window begun.
-    pub fn new(host: Host, limits: SizeLimits, label_sets_max: usize) -> Self {
+    pub(super) fn new(host: Host, limits: SizeLimits, budget: LabelBudget) -> Self {
         Self {
             namer: Namer::of_many_windows(&host.proc),
             host,
             limits,
-            label_sets_max: label_sets_max.max(1),
+            budget,
             series: HashMap::new(),
             event: SampledEvent::CpuClock { period_nanos: 1 },
             pulls: HashMap::new(),
@@ -105,7 +103,7 @@ impl Windows {
     }
 
     /// Takes a segment, with the labels of its processes by their ids.
-    pub fn segment(&mut self, segment: Segment, labels: &[Arc<Labels>]) {
+    pub(super) fn segment(&mut self, segment: Segment, labels: &[Arc<Labels>]) {
         let now = self.host.clock.monotonic();
         let Segment { window, sampled, event, started, duration } = segment;
         let names = self.namer.name(window.places(), &sampled, now);
@@ -135,7 +133,7 @@ impl Windows {
     }
 
     /// The window that has gone on since the last one's end; `None` if nothing was sampled.
-    pub fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
+    pub(super) fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
         self.counts.completeness = std::mem::take(&mut self.completeness);
         self.counts.label_sets = self.series.len();
         let series = std::mem::take(&mut self.series);
@@ -159,24 +157,28 @@ impl Windows {
 
     /// The label sets with the most CPU time by themselves, the others together.
     fn within_budget(&mut self, series: HashMap<Arc<Labels>, Series>) -> Vec<(Arc<Labels>, Merger)> {
-        let mut series: Vec<(Arc<Labels>, Series)> = series.into_iter().collect();
-        series.sort_by(|(left_labels, left), (right_labels, right)| {
-            right.weight.cmp(&left.weight).then_with(|| left_labels.cmp(right_labels))
-        });
-        let beyond = series.split_off(series.len().min(self.label_sets_max));
-        self.counts.label_sets_merged += u64::try_from(beyond.len()).unwrap_or(u64::MAX);
-        let mut kept: Vec<(Arc<Labels>, Merger)> =
-            series.into_iter().map(|(labels, series)| (labels, series.merger)).collect();
-        let mut others: HashMap<Labels, Merger> = HashMap::new();
+        let weights: Vec<(Arc<Labels>, u64)> =
+            series.iter().map(|(labels, series)| (Arc::clone(labels), series.weight)).collect();
+        let folded = self.budget.fold(&weights);
+        self.counts.label_sets_folded += u64::try_from(folded.sets).unwrap_or(u64::MAX);
+        let mut kept = Vec::new();
+        let mut others: HashMap<Arc<Labels>, Merger> = HashMap::new();
         let no_time = Times { started: WallNanos(0), duration: Duration::ZERO };
-        for (labels, series) in beyond {
+        for (labels, series) in series {
+            let to = folded.series(&labels);
+            if Arc::ptr_eq(to, &labels) {
+                kept.push((labels, series.merger));
+                continue;
+            }
             let profile = series.merger.finish(self.span(no_time));
-            let merger =
-                others.entry(among_others(&labels)).or_insert_with(|| Merger::new(Keep::Executables));
+            let merger = others.entry(Arc::clone(to)).or_insert_with(|| Merger::new(Keep::Executables));
             merger.begin();
-            profile.samples.iter().for_each(|sample| merger.add(&profile, sample));
+            for sample in &profile.samples {
+                self.counts.samples_folded += sample.count;
+                merger.add(&profile, sample);
+            }
         }
-        kept.extend(others.into_iter().map(|(labels, merger)| (Arc::new(labels), merger)));
+        kept.extend(others);
         kept
     }
 
@@ -190,24 +192,24 @@ impl Windows {
     }
 
     /// From the next segment on, samples of these processes are collected for a pull.
-    pub fn begin_pull(&mut self, id: PullId, selector: Selector) {
+    pub(super) fn begin_pull(&mut self, id: PullId, selector: Selector) {
         self.pulls.insert(id, Pull { selector, merger: Merger::new(Keep::Threads) });
     }
 
     /// A pull's pprof, gzip. `None` if there is none with this number.
-    pub fn end_pull(&mut self, id: PullId, times: Times) -> Option<io::Result<Vec<u8>>> {
+    pub(super) fn end_pull(&mut self, id: PullId, times: Times) -> Option<io::Result<Vec<u8>>> {
         let pull = self.pulls.remove(&id)?;
         Some(encode_for_tools(&pull.merger.finish(self.span(times))))
     }
 
     /// Changes what a reload may change.
-    pub fn reconfigure(&mut self, limits: SizeLimits, label_sets_max: usize) {
+    pub(super) fn reconfigure(&mut self, limits: SizeLimits, budget: LabelBudget) {
         self.limits = limits;
-        self.label_sets_max = label_sets_max.max(1);
+        self.budget = budget;
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> &WindowCounts {
+    pub(super) fn counts(&self) -> &WindowCounts {
         &self.counts
     }
 }
@@ -231,10 +233,4 @@ impl Pull {
 /// The index of a sample's process.
 fn process_of(profile: &Profile, sample: &Sample) -> Option<usize> {
     profile.threads.get(sample.thread as usize).map(|thread| thread.process as usize)
-}
-
-fn among_others(labels: &Labels) -> Labels {
-    let kept = labels.iter().filter(|(name, _)| KEPT_AMONG_OTHERS.contains(name));
-    let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    kept.chain([("service_name".to_owned(), OTHER.to_owned())]).collect()
 }

@@ -2,6 +2,8 @@
 
 pub mod file;
 pub mod finished;
+pub mod log_limit;
 pub mod push;
 pub mod series;
 pub mod serve;
+pub mod spool;

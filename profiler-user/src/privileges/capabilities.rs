@@ -52,7 +52,7 @@ pub(super) fn of(role: Role, kernel: KernelVersion) -> CapabilitySet {
         Role::Broker => CapabilitySet::BPF.union(CapabilitySet::PERFMON),
         Role::Sampling if kernel.maps_need_rights() => READING.union(CapabilitySet::BPF),
         Role::Sampling | Role::Rows | Role::Naming => READING,
-        Role::Network => CapabilitySet::empty(),
+        Role::Log | Role::Network => CapabilitySet::empty(),
     }
 }
 

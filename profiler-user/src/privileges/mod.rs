@@ -27,6 +27,8 @@ pub enum Role {
     Rows,
     /// Reads program files and the kernel's symbols for names; starts the reader of debug information; writes the spool.
     Naming,
+    /// Writes log lines.
+    Log,
     /// Talks to the database, to the API server and to whoever asks over HTTP.
     Network,
 }
@@ -44,7 +46,8 @@ pub enum PrivilegeError {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Broker, Self::Sampling, Self::Rows, Self::Naming, Self::Network];
+    pub const ALL: [Self; 6] =
+        [Self::Broker, Self::Sampling, Self::Rows, Self::Naming, Self::Log, Self::Network];
 
     /// The calling thread may do from now on what the role needs, and no more.
     pub fn enter(self, kernel: KernelVersion) -> Result<(), PrivilegeError> {

@@ -107,7 +107,7 @@ fn program(role: Role) -> Result<BpfProgram, seccompiler::BackendError> {
             rules.insert(libc::SYS_bpf, vec![none_of(&[MAP_COMMANDS, BROKER_COMMANDS].concat())?])
         }
         Role::Sampling => rules.insert(libc::SYS_bpf, vec![none_of(MAP_COMMANDS)?]),
-        Role::Rows | Role::Naming | Role::Network => rules.insert(libc::SYS_bpf, Vec::new()),
+        Role::Rows | Role::Naming | Role::Log | Role::Network => rules.insert(libc::SYS_bpf, Vec::new()),
     };
     if role != Role::Network {
         // A name of the service manager's socket is resolved by the kernel alone.

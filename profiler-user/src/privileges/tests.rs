@@ -58,7 +58,7 @@ fn each_role_keeps_its_own_capabilities_alone() {
 #[test]
 fn the_network_is_for_one_role() {
     assert!(in_role(Role::Network, || network_socket().is_ok()));
-    for role in [Role::Broker, Role::Sampling, Role::Rows, Role::Naming] {
+    for role in [Role::Broker, Role::Sampling, Role::Rows, Role::Naming, Role::Log] {
         assert!(in_role(role, || refused(network_socket())), "{role:?}");
         let local = || socket(AddressFamily::UNIX, SocketType::DGRAM, None).is_ok();
         assert!(in_role(role, local), "{role:?} tells the service manager how it is");
@@ -69,7 +69,7 @@ fn the_network_is_for_one_role() {
 fn programs_are_started_by_one_role() {
     let start = || std::process::Command::new("/bin/true").status().map(|status| status.success()).ok();
     assert_eq!(in_role(Role::Naming, start), Some(true));
-    for role in [Role::Broker, Role::Sampling, Role::Rows, Role::Network] {
+    for role in [Role::Broker, Role::Sampling, Role::Rows, Role::Log, Role::Network] {
         assert_eq!(in_role(role, start), None, "{role:?}");
     }
 }

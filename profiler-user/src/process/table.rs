@@ -11,19 +11,22 @@
 mod known;
 mod live;
 mod locate;
+mod program;
+mod segments;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
 use self::live::Live;
+pub use self::program::Program;
 use super::files::{CodeFile, FileTable};
 use super::mappings::Mapping;
 use super::namespace::ProcessRoot;
 use super::scan::{self, file_name};
-use super::{FileId, Place, ProcessId, ProcessKey, ThreadId};
+use super::{FileId, ProcessId, ProcessKey, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -106,7 +109,8 @@ pub struct ProcessTable {
     sampled_threads: Vec<SampledThread>,
     thread_ids: HashMap<(ProcessId, Tid), ThreadId>,
     next_generation: u64,
-    roots_left: usize,
+    roots: Vec<Weak<ProcessRoot>>,
+    roots_max: usize,
     /// Processes that are older than our events and were not read yet.
     unread: Vec<Tgid>,
     /// Processes that may have ended unseen, and when.
@@ -139,7 +143,8 @@ impl ProcessTable {
             sampled_threads: Vec::new(),
             thread_ids: HashMap::new(),
             next_generation: 1,
-            roots_left: roots_max,
+            roots: Vec::new(),
+            roots_max,
             ended: VecDeque::new(),
             many: None,
             counts: Counts::default(),
@@ -159,57 +164,6 @@ impl ProcessTable {
     /// Files that code ran in.
     pub fn files(&self) -> &FileTable {
         &self.files
-    }
-
-    /// Hands over what was sampled, with the files of these places, and begins anew: ids given before mean nothing from now
-    /// on. Those that are still held are `carried` over.
-    pub fn take_sampled<'a>(
-        &mut self,
-        places: &[Place],
-        carried: impl Iterator<Item = &'a mut SampleOwner>,
-    ) -> Sampled {
-        let files = places.iter().filter_map(Place::file);
-        let files = files.filter_map(|id| Some((id, Arc::clone(self.files.get(id)?)))).collect();
-        let processes = std::mem::take(&mut self.sampled_processes);
-        let threads = std::mem::take(&mut self.sampled_threads);
-        self.thread_ids.clear();
-        self.many = None;
-        let mut carried_processes = HashMap::new();
-        for owner in carried {
-            self.carry_over(owner, &processes, &threads, &mut carried_processes);
-        }
-        for (id, process) in (0..).map(ProcessId).zip(&processes) {
-            if let Some(live) = self.live.get_mut(&process.tgid)
-                && live.sampled_as == Some(id)
-            {
-                live.sampled_as = carried_processes.get(&id).copied();
-            }
-            self.roots_left += usize::from(matches!(process.root, Root::Open(_)));
-        }
-        Sampled { processes, threads, files }
-    }
-
-    fn carry_over(
-        &mut self,
-        owner: &mut SampleOwner,
-        processes: &[SampledProcess],
-        threads: &[SampledThread],
-        carried: &mut HashMap<ProcessId, ProcessId>,
-    ) {
-        let (Some(process), Some(thread)) =
-            (processes.get(owner.process.0 as usize), threads.get(owner.thread.0 as usize))
-        else {
-            return;
-        };
-        let id = *carried.entry(owner.process).or_insert_with(|| {
-            self.sampled_processes.push(SampledProcess { root: Root::NotNeeded, ..process.clone() });
-            ProcessId(u32::try_from(self.sampled_processes.len() - 1).unwrap_or(u32::MAX))
-        });
-        owner.process = id;
-        owner.thread = *self.thread_ids.entry((id, thread.tid)).or_insert_with(|| {
-            self.sampled_threads.push(SampledThread { process: id, ..thread.clone() });
-            ThreadId(u32::try_from(self.sampled_threads.len() - 1).unwrap_or(u32::MAX))
-        });
     }
 
     /// What could not be found out.
@@ -248,6 +202,7 @@ impl ProcessTable {
                         live.code_replaced = Some(at);
                     }
                     live.mappings_generation = next(&mut self.next_generation);
+                    live.bound_mappings();
                 }
             }
             ProcessChange::ThreadExit { tgid, tid } => self.thread_exit(tgid, tid, at),
@@ -313,6 +268,7 @@ impl ProcessTable {
         self.counts.add(Outcome::ProcessEventsLost, records);
         for live in self.live.values_mut() {
             live.is_known = false;
+            live.is_suspect = true;
         }
         self.unverified = self.live.keys().map(|&tgid| (at, tgid)).collect();
     }

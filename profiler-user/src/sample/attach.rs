@@ -1,6 +1,6 @@
 //! A loaded program → ticks on every online CPU.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::Ebpf;
 use aya::programs::perf_event::{
@@ -93,6 +93,11 @@ impl Ticks {
             self.attach_to(cpu, source, rate)?;
         }
         Ok(come)
+    }
+
+    /// CPUs that tick.
+    pub fn cpus(&self) -> BTreeSet<u32> {
+        self.links.keys().copied().collect()
     }
 
     /// Stops the ticks. What is in the ring stays there to be read.

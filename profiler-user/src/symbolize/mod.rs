@@ -12,6 +12,7 @@ mod lines;
 pub mod names;
 pub mod native;
 pub mod perf_map;
+mod perf_maps;
 mod plain;
 mod plt;
 mod rank;

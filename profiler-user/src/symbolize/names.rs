@@ -4,8 +4,8 @@
 //! leaves its places unnamed and is counted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::BufReader;
 use std::sync::Arc;
+use std::time::Duration;
 
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
@@ -15,7 +15,7 @@ use super::dwarf::DebugReader;
 use super::kernel::KernelNamer;
 use super::known_files::KnownFiles;
 use super::native::{KnownFile, NativeFile, NativeNamer};
-use super::perf_map::{perf_map_path, read_perf_map};
+use super::perf_maps::PerfMaps;
 use super::plain::plain_names;
 use super::reader_budget::ReaderBudget;
 use super::vdso::VdsoImage;
@@ -23,12 +23,13 @@ use crate::collect::loss::Counts;
 use crate::host::{MonotonicNanos, ProcFs};
 use crate::process::debug_files::DebugFiles;
 use crate::process::files::CodeFile;
-use crate::process::namespace::{FinalLink, ProcessRoot};
 use crate::process::table::{Root, Sampled};
 use crate::process::{FileId, Place, ProcessId};
 
-/// A perf map of a large JVM has some 10 MiB.
-const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
+/// What readers of debug information may take at first: that of ten large libraries (libc's takes 0.15 s).
+const READER_FULL: Duration = Duration::from_secs(2);
+/// And later, of one CPU: 0.1 %.
+const READER_NANOS_A_SECOND: u64 = 1_000_000;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -52,22 +53,25 @@ pub struct Namer {
     kernel: KernelNamer,
     /// The same as long as the kernel runs.
     vdso: Option<VdsoImage>,
+    perf_maps: PerfMaps,
 }
 
 impl Namer {
     /// For one window, which is to be complete. Debug information is read by this very program, started again as
     /// [`super::dwarf::READER_ARGUMENT`] says.
     pub fn of_one_window(proc: &ProcFs) -> Self {
-        Self::with_reader(proc, DebugReader::this_program(proc), ReaderBudget::unlimited())
+        let reader = DebugReader::this_program(proc);
+        Self::with_reader(proc, reader, ReaderBudget::unlimited(), PerfMaps::of_one_window())
     }
 
     /// For windows without end: reading debug information is limited to a share of the time, so that names may say less
     /// at first than in later windows.
     pub fn of_many_windows(proc: &ProcFs) -> Self {
-        Self::with_reader(proc, DebugReader::this_program(proc), ReaderBudget::limited())
+        let budget = ReaderBudget::limited(READER_FULL, READER_NANOS_A_SECOND);
+        Self::with_reader(proc, DebugReader::this_program(proc), budget, PerfMaps::of_many_windows())
     }
 
-    fn with_reader(proc: &ProcFs, reader: DebugReader, budget: ReaderBudget) -> Self {
+    fn with_reader(proc: &ProcFs, reader: DebugReader, budget: ReaderBudget, perf_maps: PerfMaps) -> Self {
         let native = DebugFiles::of_host(proc).ok().map(|files| NativeNamer::new(files, reader));
         let vdso = VdsoImage::of_this_process(proc).ok().flatten();
         Self {
@@ -77,6 +81,7 @@ impl Namer {
             budget,
             kernel: KernelNamer::default(),
             vdso,
+            perf_maps,
         }
     }
 
@@ -98,13 +103,20 @@ impl Namer {
         self.files.make_room();
         names.kernel(&sorted.kernel, &mut self.kernel, &self.proc, now);
         names.vdso(&sorted.vdso, self.vdso.as_ref());
+        self.perf_maps.begin(now);
         for (id, addresses) in sorted.processes {
             if let Some(process) = sampled.processes.get(id.0 as usize)
                 && let Root::Open(root) = &process.root
             {
-                names.perf_map(root, &addresses);
+                let wanted = addresses.iter().map(|(at, _)| *at);
+                match self.perf_maps.names(process.key, root, wanted) {
+                    Some(Ok(found)) => names.plain(addresses.iter().map(|(_, place)| *place), found),
+                    Some(Err(_)) => names.counts.add(Outcome::FileUnreadable, 1),
+                    None => {}
+                }
             }
         }
+        self.perf_maps.make_room();
         names
     }
 }
@@ -196,17 +208,5 @@ impl Names {
             }
             Some(Err(_)) | None => self.counts.add(Outcome::FileUnreadable, 1),
         }
-    }
-
-    /// Names that the process wrote down itself. Most processes with code in memory wrote none.
-    fn perf_map(&mut self, root: &ProcessRoot, places: &[(RuntimeAddr, Place)]) {
-        let path = perf_map_path(root.innermost_pid());
-        let Ok(file) = root.open_planted(&path, FinalLink::Refuse, PERF_MAP_BYTES_MAX) else { return };
-        let addresses: Vec<RuntimeAddr> = places.iter().map(|&(at, _)| at).collect();
-        let Ok(map) = read_perf_map(BufReader::with_capacity(64 << 10, file), &addresses) else {
-            self.counts.add(Outcome::FileUnreadable, 1);
-            return;
-        };
-        self.plain(places.iter().map(|(_, place)| *place), plain_names(&map.names));
     }
 }

@@ -1,17 +1,12 @@
-//! CPU time that readers of debug information may take, so that a host whose programs change all the time costs no more
+//! CPU time that reading of what strangers wrote may take, so that a host whose programs change all the time costs no more
 //! than one that stands still.
 //!
 //! A bucket: full at first, for the first windows have most to learn, then filled by a share of the time that passes.
-//! Who finds it empty waits for a later window and is named by symbols until then.
+//! Who finds it empty waits for a later window.
 
 use std::time::Duration;
 
 use crate::host::MonotonicNanos;
-
-/// What fits: the debug information of ten large libraries (libc's takes 0.15 s).
-const FULL: Duration = Duration::from_secs(2);
-/// Of one CPU: 0.1 %.
-const NANOS_A_SECOND: u64 = 1_000_000;
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -22,6 +17,8 @@ pub(super) struct ReaderBudget {
 
 #[derive(Debug)]
 struct Bucket {
+    full: Duration,
+    nanos_a_second: u64,
     /// Below zero after a reader that took more than was left.
     left_nanos: i64,
     filled_at: Option<MonotonicNanos>,
@@ -33,23 +30,30 @@ impl ReaderBudget {
         Self { limited: None }
     }
 
-    /// For windows without end.
-    pub(super) fn limited() -> Self {
-        Self { limited: Some(Bucket { left_nanos: nanos(FULL), filled_at: None }) }
+    /// For windows without end: so much at first, and so many nanoseconds in each second.
+    pub(super) fn limited(full: Duration, nanos_a_second: u64) -> Self {
+        let bucket = Bucket { full, nanos_a_second, left_nanos: nanos(full), filled_at: None };
+        Self { limited: Some(bucket) }
     }
 
     /// Adds what the time since the last call is worth.
     pub(super) fn fill(&mut self, now: MonotonicNanos) {
         let Some(bucket) = &mut self.limited else { return };
         let since = bucket.filled_at.map_or(0, |before| now.0.saturating_sub(before.0));
-        let worth = i64::try_from(since / 1_000 * NANOS_A_SECOND / 1_000_000).unwrap_or(i64::MAX);
-        bucket.left_nanos = bucket.left_nanos.saturating_add(worth).min(nanos(FULL));
+        let worth = i64::try_from(since / 1_000 * bucket.nanos_a_second / 1_000_000).unwrap_or(i64::MAX);
+        bucket.left_nanos = bucket.left_nanos.saturating_add(worth).min(nanos(bucket.full));
         bucket.filled_at = Some(now);
     }
 
-    /// Whether a reader may be started.
+    /// Whether there is any left.
     pub(super) fn has_some(&self) -> bool {
-        self.limited.as_ref().is_none_or(|bucket| bucket.left_nanos > 0)
+        self.left().is_none_or(|left| left > Duration::ZERO)
+    }
+
+    /// What is left; `None` without limit.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let bucket = self.limited.as_ref()?;
+        Some(Duration::from_nanos(u64::try_from(bucket.left_nanos).unwrap_or(0)))
     }
 
     /// Takes what a reader took.
@@ -70,7 +74,8 @@ mod tests {
 
     #[test]
     fn readers_take_a_share_of_the_time_and_what_was_saved_up() {
-        let mut budget = ReaderBudget::limited();
+        let full = Duration::from_secs(2);
+        let mut budget = ReaderBudget::limited(full, 1_000_000);
         let at = |second: u64| MonotonicNanos(second * 1_000_000_000);
         budget.fill(at(100));
         budget.charge(Duration::from_millis(2_015));
@@ -81,7 +86,7 @@ mod tests {
         assert!(budget.has_some());
         // However long nothing was read, no more than a bucket is saved.
         budget.fill(at(1_000_000));
-        budget.charge(FULL);
+        budget.charge(full);
         assert!(!budget.has_some());
     }
 

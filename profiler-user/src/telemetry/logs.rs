@@ -96,14 +96,15 @@ pub fn is_journal(journal_stream: Option<&OsStr>, stream: impl AsFd) -> bool {
         .is_ok_and(|stat| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
 }
 
-/// What takes events, and the control over it. Starts a thread that writes.
+/// What takes events, and the control over it. Starts a thread that writes; `begin` is what it does first.
 pub fn start(
     options: LogOptions,
     clock: Clock,
     stream: impl Write + Send + 'static,
+    begin: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Dispatch, Log)> {
     let tally = Arc::new(Tally::default());
-    let (sink, flush) = sink::start(stream, Arc::clone(&tally))?;
+    let (sink, flush) = sink::start(stream, Arc::clone(&tally), begin)?;
     let (filter, handle) = reload::Layer::new(targets(options.level));
     let lines = lines(options, clock, sink, Arc::clone(&tally));
     let dispatch = Dispatch::new(Registry::default().with(filter).with(lines));
@@ -218,7 +219,7 @@ mod tests {
 
     fn logged(options: LogOptions, events: impl FnOnce(&Log)) -> (String, LogCounts) {
         let memory = Memory::default();
-        let (dispatch, log) = start(options, Clock::host(), memory.clone()).unwrap();
+        let (dispatch, log) = start(options, Clock::host(), memory.clone(), || {}).unwrap();
         with_default(&dispatch, || events(&log));
         let counts = log.counts();
         drop(log);
@@ -322,7 +323,7 @@ mod tests {
         }
         let (release, stuck) = std::sync::mpsc::sync_channel(0);
         let options = options(LogFormat::Logfmt, Level::DEBUG);
-        let (dispatch, log) = start(options, Clock::host(), Stuck(stuck)).unwrap();
+        let (dispatch, log) = start(options, Clock::host(), Stuck(stuck), || {}).unwrap();
         with_default(&dispatch, || {
             for _ in 0..1_000 {
                 debug!("x");

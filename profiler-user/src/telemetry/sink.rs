@@ -1,8 +1,8 @@
 //! Lines → a stream, by a thread of their own: whoever logs never waits for a terminal, a pipe or a journal that is stuck.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,14 +26,19 @@ pub(super) struct Sink {
 #[derive(Debug)]
 pub(super) struct Flush {
     lines: SyncSender<Vec<u8>>,
-    done: Receiver<()>,
+    done: Mutex<Receiver<()>>,
 }
 
-/// Starts the thread.
-pub(super) fn start(mut stream: impl Write + Send + 'static, tally: Arc<Tally>) -> io::Result<(Sink, Flush)> {
+/// Starts the thread. `begin` is what it does first.
+pub(super) fn start(
+    mut stream: impl Write + Send + 'static,
+    tally: Arc<Tally>,
+    begin: impl FnOnce() + Send + 'static,
+) -> io::Result<(Sink, Flush)> {
     let (lines, waiting) = sync_channel::<Vec<u8>>(LINES_MAX);
     let (finish, done) = sync_channel(1);
     thread::Builder::new().name("log".to_owned()).spawn(move || {
+        begin();
         // An empty line is the last one: senders live as long as the process.
         for line in waiting.iter().take_while(|line| !line.is_empty()) {
             // Nobody to tell that nobody can be told.
@@ -41,14 +46,15 @@ pub(super) fn start(mut stream: impl Write + Send + 'static, tally: Arc<Tally>) 
         }
         let _nobody_waits = finish.send(());
     })?;
-    Ok((Sink { lines: lines.clone(), tally }, Flush { lines, done }))
+    Ok((Sink { lines: lines.clone(), tally }, Flush { lines, done: Mutex::new(done) }))
 }
 
 impl Drop for Flush {
     fn drop(&mut self) {
         // A full queue is not waited for: its stream is stuck.
         if self.lines.try_send(Vec::new()).is_ok() {
-            let _late = self.done.recv_timeout(LAST_WORDS);
+            let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _late = done.recv_timeout(LAST_WORDS);
         }
     }
 }

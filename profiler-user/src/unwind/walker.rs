@@ -4,7 +4,7 @@
 //! short ones never writes the kernel's tables; again when its mappings change. What one round does is bounded: the
 //! rest is for the next.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use profiler_common::abi::{LIFE_NANOS_MIN, WalkedProcess};
 use profiler_common::outcome::Outcome;
@@ -116,8 +116,7 @@ impl Walker {
     /// What found no room, what was unloaded, and what cannot be used.
     pub fn counts(&self) -> Counts {
         let mut counts = self.counts.clone();
-        let unusable = u64::try_from(self.store.unusable().count()).unwrap_or(u64::MAX);
-        counts.add(Outcome::UnwindInfoUnusable, unusable);
+        counts.add(Outcome::UnwindInfoUnusable, self.store.unusable_met());
         counts
     }
 
@@ -197,6 +196,11 @@ impl Walker {
 
     /// Publishes what is due and loads what is wanted. `as_of` is the time of what `processes` knows.
     pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos, as_of: MonotonicNanos) {
+        for id in self.store.take_closed() {
+            if !processes.reopen(id) {
+                self.store.give_up(id);
+            }
+        }
         self.ring_alarms(processes, now);
         self.publish_due(processes, now, as_of);
         self.load_wanted(processes, now);
@@ -254,7 +258,7 @@ impl Walker {
             Some(joined) => (1, joined.map(|()| true)),
             None => {
                 let mappings = processes.pinned_mappings(tgid);
-                let (of, files) = ((generation, mappings.as_slice()), processes.files());
+                let (of, files) = ((generation, &*mappings), processes.files());
                 let published = self.publisher.process(tgid, process, of, &self.store, files, now);
                 (mappings.len(), published)
             }
@@ -305,6 +309,20 @@ impl Walker {
             // What could not be written is wanted again by the next walk.
             let unloaded = self.publisher.load(wishes, now).unwrap_or(0);
             self.counts.add(Outcome::TextPagesUnloaded, unloaded);
+        }
+    }
+
+    /// Files that the tables name.
+    pub fn published_files(&self) -> HashSet<FileId> {
+        self.publisher.files()
+    }
+
+    /// Lets go of all that is kept for files whose ids will not come again: rows, pages in the tables, wishes.
+    pub fn forget_files(&mut self, files: &[FileId], now: MonotonicNanos) {
+        for id in files {
+            self.store.forget(*id);
+            self.publisher.forget_file(RowKey::File(*id), now);
+            self.ahead.forget(RowKey::File(*id));
         }
     }
 

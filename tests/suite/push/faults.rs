@@ -218,16 +218,21 @@ fn faults_of_http2_are_the_same() -> Result<()> {
     tool_or_skip!("go");
     let peer = Pyroscope::start_with(PyroscopeOptions { tls: true, ..PyroscopeOptions::default() })?;
     let ca = peer.certificate("ca.pem")?;
-    let pusher = Pusher::new(peer.url()?, &format!("{SHORT}\ntls.ca_file = '{}'", ca.display()))?;
+    check_http2(&peer, &format!("{SHORT}\ntls.ca_file = '{}'", ca.display()))?;
+    check_http2(&Pyroscope::start()?, &format!("{SHORT}\nhttp2_prior_knowledge = true"))
+}
+
+fn check_http2(peer: &Pyroscope, more: &str) -> Result<()> {
+    let pusher = Pusher::new(peer.url()?, more)?;
     ensure!(pusher.outcome()? == "delivered");
     ensure!(peer.state()?.received[0].protocol == "HTTP/2.0");
     let busy = json!({ "kind": "answer", "count": 1, "code": "unavailable", "message": "because" });
-    ensure!(summary(&struck_by(&peer, &pusher, busy)?) == "retry server_error");
-    ensure!(summary(&struck_by(&peer, &pusher, json!({ "kind": "hang", "count": 1 }))?) == "retry timeout");
+    ensure!(summary(&struck_by(peer, &pusher, busy)?) == "retry server_error");
+    ensure!(summary(&struck_by(peer, &pusher, json!({ "kind": "hang", "count": 1 }))?) == "retry timeout");
     let lost = json!({ "kind": "reset", "count": 1, "store": true });
-    ensure!(summary(&struck_by(&peer, &pusher, lost)?) == "retry broken");
+    ensure!(summary(&struck_by(peer, &pusher, lost)?) == "retry broken");
     let huge = json!({ "kind": "huge", "count": 1, "status": 500, "bytes": 64 << 20 });
-    ensure!(summary(&struck_by(&peer, &pusher, huge)?) == "retry server_error");
+    ensure!(summary(&struck_by(peer, &pusher, huge)?) == "retry server_error");
     ensure!(pusher.outcome()? == "delivered");
     let state = peer.state()?;
     ensure!(state.received.len() == 3, "{:?}", state.received.len());

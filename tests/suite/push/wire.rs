@@ -34,12 +34,18 @@ fn check(options: PyroscopeOptions, more: &str, to_server: u64, from_server: u64
 fn a_push_is_small_and_connections_are_kept() -> Result<()> {
     tool_or_skip!("go");
     let plain = PyroscopeOptions::default();
-    check(plain, "", 600, 300)
+    check(plain, "", 530, 200)
+}
+
+#[test]
+fn http2_without_tls_is_the_smallest() -> Result<()> {
+    tool_or_skip!("go");
+    check(PyroscopeOptions::default(), "http2_prior_knowledge = true", 330, 60)
 }
 
 #[test]
 fn http2_packs_the_headers() -> Result<()> {
     tool_or_skip!("go");
     let tls = PyroscopeOptions { tls: true, ..PyroscopeOptions::default() };
-    check(tls, "tls.insecure_skip_verify = true", 400, 200)
+    check(tls, "tls.insecure_skip_verify = true", 390, 130)
 }

@@ -105,7 +105,8 @@ pub(super) fn read(before: &str, name: &str) -> Vec<Segment> {
     }
     let inner = one(before, name);
     // A unit that is started for one container and carries its name.
-    let outer = matches!(inner, Some(Segment::Container(_))) && name.ends_with(".service");
+    let is_container = matches!(inner, Some(Segment::Container(_)));
+    let outer = is_container && name.ends_with(".service") && unit::is_valid(name);
     outer.then(|| Segment::Unit(name.to_owned())).into_iter().chain(inner).collect()
 }
 

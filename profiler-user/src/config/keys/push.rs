@@ -61,6 +61,11 @@ settings! {
         /// Take the proxy from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
         proxy_from_environment: bool = Key::new("proxy_from_environment", "BOOL").default("false").reload();
 
+        /// Speak HTTP/2 over `http://` without asking.
+        ///
+        /// It halves what a push costs beside its profile. Pyroscope itself takes it; a proxy before it may not.
+        http2_prior_knowledge: bool = Key::new("http2_prior_knowledge", "BOOL").default("false").reload();
+
         /// How long a request may take.
         timeout: Duration = Key::new("timeout", "TIME").default("10s").between("100ms", "10m").reload();
     }

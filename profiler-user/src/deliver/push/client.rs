@@ -161,6 +161,8 @@ impl Client {
             .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .http2_initial_connection_window_size(HTTP2_WINDOW_BYTES)
             .no_proxy();
+        let builder =
+            if self.endpoint.http2_prior_knowledge { builder.http2_prior_knowledge() } else { builder };
         let rules = self.endpoint.proxy.rules(&self.proxies)?;
         rules.into_iter().fold(builder, reqwest::ClientBuilder::proxy).build()
     }

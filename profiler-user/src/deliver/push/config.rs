@@ -31,6 +31,9 @@ pub struct EndpointConfig {
     pub proxy_url: Option<Secret>,
     /// Take the proxy from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
     pub proxy_from_environment: bool,
+    /// Speak HTTP/2 over `http://` without asking: half of what a push costs beside its profile. Pyroscope itself takes
+    /// it, a proxy before it may not. Over `https://` both sides agree on it by themselves.
+    pub http2_prior_knowledge: bool,
     /// How long one push may take, from connecting to the end of the answer: `10s` unless given.
     pub timeout: Option<String>,
 }

@@ -49,6 +49,7 @@ pub struct Endpoint {
     pub(super) credentials: Credentials,
     pub(super) tls: TlsConfig,
     pub(super) proxy: ProxyChoice,
+    pub(super) http2_prior_knowledge: bool,
     pub(super) timeout: Duration,
 }
 
@@ -151,6 +152,9 @@ pub enum EndpointError {
     /// TLS for a connection without it.
     #[error("tls: needs an https:// url")]
     TlsWithoutHttps,
+    /// What TLS finds out by itself.
+    #[error("http2_prior_knowledge: is for http:// urls; over https:// it is agreed upon")]
+    PriorKnowledge,
     /// Not a proxy's URL. The text is not shown: there may be a password in it.
     #[error("proxy_url: {source}")]
     Proxy {
@@ -172,6 +176,9 @@ impl EndpointConfig {
         let url = keep(url_of(&self.url), &mut errors);
         let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
         check_tls(&self.tls, url.is_some() && !is_https, &mut errors);
+        if is_https && self.http2_prior_knowledge {
+            errors.push(EndpointError::PriorKnowledge);
+        }
         let headers = headers_of(&self, &mut errors);
         let timeout = keep(timeout_of(self.timeout.as_deref()), &mut errors);
         let proxy = keep(ProxyChoice::of(self.proxy_url.as_ref(), self.proxy_from_environment), &mut errors);
@@ -183,7 +190,17 @@ impl EndpointConfig {
         match (url, timeout, proxy) {
             (Some(url), Some(timeout), Some(proxy)) if errors.is_empty() => {
                 let name = self.name.unwrap_or_else(|| authority_of(&url));
-                Ok(Endpoint { name, url, headers, credentials, tls: self.tls, proxy, timeout })
+                let http2_prior_knowledge = self.http2_prior_knowledge;
+                Ok(Endpoint {
+                    name,
+                    url,
+                    headers,
+                    credentials,
+                    tls: self.tls,
+                    proxy,
+                    http2_prior_knowledge,
+                    timeout,
+                })
             }
             _ => Err(errors),
         }

@@ -91,6 +91,18 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn http2_is_known_or_agreed_upon() {
+    check(
+        "url = 'http://localhost'\nhttp2_prior_knowledge = true",
+        expect!["localhost http://localhost/push.v1.PusherService/Push 10s"],
+    );
+    check(
+        "url = 'https://localhost'\nhttp2_prior_knowledge = true",
+        expect!["http2_prior_knowledge: is for http:// urls; over https:// it is agreed upon"],
+    );
+}
+
+#[test]
 fn unknown_keys_are_errors() {
     let error =
         toml::from_str::<EndpointConfig>("url = 'http://x'\ntennant = 'a'").expect_err("a typing error");

@@ -23,7 +23,7 @@ pub struct Target {
     /// Path or name of its executable; the kernel's name for kernel threads.
     pub executable: Arc<str>,
     /// What its samples are delivered under, `service_name` among them; what they would be for a dropped one.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// The rule that named its service, such as `kubernetes`, `systemd`, `executable`.
     pub rule: Arc<str>,
     /// Its language, as in the label; empty if unknown.
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn target(pid: u32, samples: u64, service: &str) -> Target {
-        let labels = [("service_name", service)].into_iter().collect();
+        let labels = Arc::new([("service_name", service)].into_iter().collect());
         Target { pid, samples, labels, ..Target::default() }
     }
 

@@ -95,7 +95,12 @@ fn table(out: &mut String, query: &TargetsQuery, rows: &[&Target]) -> fmt::Resul
         };
         let link = query.sorted_by(column).to_query();
         let title = title(column);
-        write!(out, "<th scope=\"col\"{aria}><a href=\"?{}\">{title}{arrow}</a></th>", Escaped(&link))?;
+        let class = if column.is_number() { " class=\"number\"" } else { "" };
+        write!(
+            out,
+            "<th scope=\"col\"{class}{aria}><a href=\"?{}\">{title}{arrow}</a></th>",
+            Escaped(&link)
+        )?;
         if column == Column::Service {
             out.write_str("<th scope=\"col\">Labels</th>")?;
         }
@@ -118,10 +123,13 @@ fn title(column: Column) -> &'static str {
     }
 }
 
+/// Labels that are not repeated among the others.
+const HAVE_COLUMNS: [&str; 2] = ["service_name", "language"];
+
 fn row(out: &mut String, target: &Target) -> fmt::Result {
     out.write_str(if target.dropped.is_some() { "<tr class=\"dropped\">" } else { "<tr>" })?;
-    write!(out, "<td>{}</td><td class=\"labels\">", Escaped(target.service()))?;
-    for (name, value) in target.labels.iter().filter(|(name, _)| *name != "service_name") {
+    write!(out, "<td class=\"service\">{}</td><td class=\"labels\">", Escaped(target.service()))?;
+    for (name, value) in target.labels.iter().filter(|(name, _)| !HAVE_COLUMNS.contains(name)) {
         write!(out, "<span><b>{}</b>={}</span> ", Escaped(name), Escaped(value))?;
     }
     write!(
@@ -136,7 +144,11 @@ fn row(out: &mut String, target: &Target) -> fmt::Result {
     if let Some(permille) = target.complete_permille {
         write!(out, "{}.{} %", permille / 10, permille % 10)?;
     }
-    write!(out, "</td><td>{}</td><td>", Escaped(target.dropped.as_deref().unwrap_or_default()))?;
+    write!(
+        out,
+        "</td><td class=\"reason\">{}</td><td class=\"links\">",
+        Escaped(target.dropped.as_deref().unwrap_or_default())
+    )?;
     if target.dropped.is_none() {
         profile_links(out, target)?;
     }

@@ -54,6 +54,11 @@ impl Column {
         matches!(self, Self::Samples | Self::Dropped)
     }
 
+    /// Whether its values are numbers.
+    pub(super) const fn is_number(self) -> bool {
+        matches!(self, Self::Pid | Self::Samples | Self::Complete)
+    }
+
     fn compare(self, a: &Target, b: &Target) -> Ordering {
         match self {
             Self::Pid => a.pid.cmp(&b.pid),

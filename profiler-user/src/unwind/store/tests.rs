@@ -54,6 +54,9 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
     let RowsAt::Never(why) = store.rows(key(8), &files) else { panic!() };
     assert_eq!(why.to_string(), "Go's function table: cut");
     assert_eq!(store.unusable().map(|(key, _)| key).collect::<Vec<_>>(), [key(8)]);
+    assert_eq!(store.unusable_met(), 1);
+    store.forget(FileId(8));
+    assert_eq!((store.unusable().count(), store.unusable_met()), (0, 1), "what was counted stays so");
     assert!(store.is_idle());
 }
 

@@ -29,7 +29,7 @@ struct Host {
     text: LoadSegment,
     headers: ElfHeaders,
     now: MonotonicNanos,
-    _proc: tempfile::TempDir,
+    proc: tempfile::TempDir,
 }
 
 impl Host {
@@ -48,7 +48,7 @@ impl Host {
         let processes = ProcessTable::new(ProcFs::at(proc.path()), 64);
         let walker = Walker::new(publisher, RowStore::start(ProcFs::host(), None, || {}).unwrap());
         let now = MonotonicNanos(1_000 * MILLIS);
-        Self { walker, tables, processes, program, text, headers, now, _proc: proc }
+        Self { walker, tables, processes, program, text, headers, now, proc }
     }
 
     fn apply(&mut self, change: ProcessChange) {
@@ -101,11 +101,13 @@ impl Host {
 
     /// Goes on until the rows of a file are made, or known to be unusable.
     fn rounds_until_made(&mut self, key: RowKey) {
-        self.round(1);
-        while matches!(self.walker.store().rows(key, self.processes.files()), RowsAt::Pending) {
-            assert!(self.walker.store().wait(Duration::from_secs(60)));
+        // One to ask, one to open what was closed and ask again, one to collect.
+        for _ in 0..3 {
             self.round(1);
+            self.walker.store().wait(Duration::from_secs(60));
         }
+        self.round(1);
+        assert!(!matches!(self.walker.store().rows(key, self.processes.files()), RowsAt::Pending));
     }
 
     fn held(&self) -> RefMut<'_, Held> {
@@ -356,4 +358,41 @@ fn what_finds_no_room_is_counted_and_tried_again_when_there_is_some() {
     host.sample(11);
     host.round(1000);
     assert!(host.is_published(11));
+}
+
+#[test]
+fn a_file_that_was_closed_is_opened_again_for_its_rows_and_forgotten_with_them() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    let id = FileId(host.mappings(10)[0].file);
+    let is_open = |host: &Host| host.processes.files().get(id).map(|file| file.file.is_some());
+    // Minutes pass without a sample.
+    let pass = |host: &mut Host, seconds: u64| {
+        host.processes.take_sampled(&[], std::iter::empty());
+        host.now.0 += seconds * 1000 * MILLIS;
+        let Host { walker, processes, now, .. } = host;
+        let forgotten = processes.sweep(*now, || walker.published_files());
+        walker.forget_files(&forgotten, *now);
+        forgotten
+    };
+    pass(&mut host, 10);
+    assert!(pass(&mut host, 700).is_empty(), "process 10 maps it");
+    assert_eq!(is_open(&host), Some(false));
+    host.walker.want(RowKey::File(id), u32::try_from(host.text.vaddr.0 >> 16).unwrap());
+    std::fs::create_dir(host.proc.path().join("10")).unwrap();
+    std::os::unix::fs::symlink("/", host.proc.path().join("10/root")).unwrap();
+    host.rounds_until_made(RowKey::File(id));
+    assert_eq!(is_open(&host), Some(true));
+    assert!(matches!(host.walker.store().rows(RowKey::File(id), host.processes.files()), RowsAt::Ready(_)));
+    assert_eq!(host.held().loaded(), 1);
+    host.apply(ProcessChange::ThreadExit { tgid: Tgid(10), tid: Tid(10) });
+    pass(&mut host, 10);
+    let (walker, processes) = (&mut host.walker, &mut host.processes);
+    processes.forget_ended(host.now, |tgid| walker.forget(tgid, host.now));
+    assert_eq!(pass(&mut host, 700), [id]);
+    assert_eq!((is_open(&host), host.held().loaded()), (None, 0));
+    assert!(matches!(host.walker.store().rows(RowKey::File(id), host.processes.files()), RowsAt::Never(_)));
 }

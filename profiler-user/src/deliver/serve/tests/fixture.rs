@@ -19,6 +19,16 @@ pub(crate) const TOKEN: &str = "correct-horse-battery";
 /// No test waits longer for bytes, so that a broken server fails it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Looks until it is so; fails if that takes too long.
+pub(super) fn wait_until(is_so: impl Fn() -> bool) {
+    let clock = Clock::host();
+    let began = clock.monotonic();
+    while !is_so() {
+        assert!(clock.since(began) < PATIENCE, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
 struct Well;
 
 impl SelfAccount for Well {
@@ -41,12 +51,12 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let shop = Target {
         pid: 4242,
         executable: "/app/shop".into(),
-        labels: labels(&[
+        labels: Arc::new(labels(&[
             ("service_name", "shop/web"),
             ("namespace", "prod"),
             ("pod", "web-1"),
             ("language", "go"),
-        ]),
+        ])),
         rule: "kubernetes".into(),
         language: "go".into(),
         dropped: None,
@@ -56,7 +66,7 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let init = Target {
         pid: 1,
         executable: "/usr/lib/systemd/systemd".into(),
-        labels: labels(&[("service_name", "init.scope"), ("systemd_unit", "init.scope")]),
+        labels: Arc::new(labels(&[("service_name", "init.scope"), ("systemd_unit", "init.scope")])),
         rule: "systemd".into(),
         language: "native".into(),
         samples: 12,
@@ -66,7 +76,7 @@ pub(crate) fn snapshot() -> TargetsSnapshot {
     let hostile = Target {
         pid: 77,
         executable: "/tmp/<script>alert(1)</script>\u{1b}[2J".into(),
-        labels: labels(&[("service_name", "\"><img src=x>"), ("a'b", "&amp;")]),
+        labels: Arc::new(labels(&[("service_name", "\"><img src=x>"), ("a'b", "&amp;")])),
         rule: "executable".into(),
         dropped: Some("relabel_configs[2] (drop) <b>".into()),
         samples: 5,
@@ -141,6 +151,13 @@ impl Running {
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         Answer::read(self.send(&head))
+    }
+
+    /// The next pull that the sampler is asked for.
+    pub(super) fn next_pull(&mut self) -> PullRequest {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let next = async { tokio::time::timeout(PATIENCE, self.pulls.recv()).await };
+        runtime.block_on(next).expect("a pull in time").expect("a server")
     }
 
     /// Ends the server and waits for its end.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::fixture::{Answer, Running};
+use super::fixture::{Answer, Running, wait_until};
 use crate::deliver::serve::{Limits, PullReply};
 
 /// What is read until the server closes; a reset is a way of closing.
@@ -68,18 +68,15 @@ fn a_trickle_does_not_prolong_a_head() {
     // A byte at a time, as long as it is taken: it ends only because the server closes.
     stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     let mut buffer = [0; 256];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if stream.write_all(b"x").is_err() {
-                    break;
-                }
-            }
-            Err(_) => break,
+    let is_closed = (0..4_000).any(|_| match stream.read(&mut buffer) {
+        Ok(0) => true,
+        Ok(_) => false,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            stream.write_all(b"x").is_err()
         }
-    }
+        Err(_) => true,
+    });
+    assert!(is_closed);
     assert_eq!(running.get("/healthz").status, 200);
 }
 
@@ -88,12 +85,10 @@ fn who_does_not_read_is_dropped() {
     let limits = Limits { stall_time: Duration::from_millis(100), connections: 1, ..Limits::default() };
     let mut running = Running::with(limits, &["127.0.0.1:0"]);
     let stream = running.send("GET /debug/pprof/profile HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let request = running.pulls.blocking_recv().unwrap();
+    let request = running.next_pull();
     // More than the buffers of both ends hold.
     request.reply.send(Ok(PullReply { pprof_gz: vec![7; 64 << 20] })).unwrap();
-    while running.counters.read().connections_open > 0 {
-        std::thread::yield_now();
-    }
+    wait_until(|| running.counters.read().connections_open == 0);
     assert_eq!(running.get("/healthz").status, 200);
     drop(stream);
 }

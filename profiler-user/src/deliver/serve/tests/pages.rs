@@ -91,7 +91,7 @@ fn names_stay_names() {
 fn a_row_tells_everything_about_a_process() {
     let page = targets_page("q=shop");
     let row = page.lines().find(|line| line.contains("4242")).unwrap();
-    expect_test::expect![[r#"<tr><td>shop/web</td><td class="labels"><span><b>language</b>=go</span> <span><b>namespace</b>=prod</span> <span><b>pod</b>=web-1</span> </td><td class="number">4242</td><td class="path">/app/shop</td><td>go</td><td>kubernetes</td><td class="number">900</td><td class="number">99.7 %</td><td></td><td><a href="/debug/pprof/profile?seconds=30&amp;pid=4242">process</a> <a href="/debug/pprof/profile?seconds=30&amp;service_name=shop%2Fweb">service</a></td></tr>"#]]
+    expect_test::expect![[r#"<tr><td class="service">shop/web</td><td class="labels"><span><b>namespace</b>=prod</span> <span><b>pod</b>=web-1</span> </td><td class="number">4242</td><td class="path">/app/shop</td><td>go</td><td>kubernetes</td><td class="number">900</td><td class="number">99.7 %</td><td class="reason"></td><td class="links"><a href="/debug/pprof/profile?seconds=30&amp;pid=4242">process</a> <a href="/debug/pprof/profile?seconds=30&amp;service_name=shop%2Fweb">service</a></td></tr>"#]]
         .assert_eq(row);
 }
 
@@ -103,7 +103,7 @@ fn many_targets_are_paged() {
         let page = render(&snapshot, &TargetsQuery::read(query), None);
         assert_well_formed(&page);
         assert!(page.contains("1 more with fewer samples are not listed."));
-        page.matches("<tr><td>").count()
+        page.matches("<td class=\"service\">").count()
     };
     assert_eq!((rows(""), rows("page=10"), rows("page=99")), (500, 500, 500));
     assert_eq!(rows("q=4711"), 1);

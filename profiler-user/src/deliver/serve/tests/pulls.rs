@@ -1,13 +1,14 @@
 //! Profiles on demand: what the sampler is asked for, and what the client gets.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
-use super::fixture::{Answer, Running};
+use super::fixture::{Answer, Running, wait_until};
 use crate::attribute::labels::Labels;
 use crate::deliver::serve::{PULLS_MAX, PullError, PullReply, PullRequest};
 use crate::sample::Hertz;
 
-fn begin(running: &Running, path: &str) -> std::net::TcpStream {
+fn begin(running: &Running, path: &str) -> TcpStream {
     running.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
@@ -15,11 +16,17 @@ fn answer(request: PullRequest, with: Result<PullReply, PullError>) {
     request.reply.send(with).expect("somebody waits");
 }
 
+/// As many as there can be, each taken up before the next: the channel holds fewer.
+fn most_pulls(running: &mut Running) -> (Vec<TcpStream>, Vec<PullRequest>) {
+    let begin_one = |_| (begin(running, "/debug/pprof/profile?seconds=7"), running.next_pull());
+    (0..PULLS_MAX).map(begin_one).unzip()
+}
+
 #[test]
 fn a_pull_is_answered_as_go_does() {
     let mut running = Running::start();
     let stream = begin(&running, "/debug/pprof/profile?seconds=10&hz=50&service_name=shop%2Fweb");
-    let request = running.pulls.blocking_recv().unwrap();
+    let request = running.next_pull();
     assert_eq!((request.duration, request.hz), (Duration::from_secs(10), Hertz::new(50)));
     let shop: Labels = [("service_name", "shop/web")].into_iter().collect();
     assert!(request.selector.matches(&shop, 1) && !request.selector.matches(&Labels::default(), 1));
@@ -36,7 +43,7 @@ fn a_path_selects_too() {
     let mut running = Running::start();
     let path = "/targets/service_name=shop%2Fweb,pod=web-1/debug/pprof/profile?seconds=14";
     let stream = begin(&running, path);
-    let request = running.pulls.blocking_recv().unwrap();
+    let request = running.next_pull();
     assert_eq!(request.selector.to_string(), r#"{service_name="shop/web", pod="web-1"}"#);
     assert_eq!(request.duration, Duration::from_secs(14));
     answer(request, Ok(PullReply { pprof_gz: Vec::new() }));
@@ -72,14 +79,13 @@ fn a_bad_request_is_told_so_that_go_tool_pprof_prints_it() {
 fn a_client_that_goes_away_ends_its_pull() {
     let mut running = Running::start();
     let stream = begin(&running, "/debug/pprof/profile");
-    let mut request = running.pulls.blocking_recv().unwrap();
+    let mut request = running.next_pull();
     assert!(!request.reply.is_closed());
     drop(stream);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(request.reply.closed());
-    // Its place is free again: the most that can be, all at once.
-    let streams: Vec<_> = (0..PULLS_MAX).map(|_| begin(&running, "/debug/pprof/profile")).collect();
-    let requests: Vec<_> = streams.iter().map(|_| running.pulls.blocking_recv().unwrap()).collect();
+    // Its place is free again: the most that can be.
+    let (streams, requests) = most_pulls(&mut running);
     assert_eq!(running.counters.read().pulls_open, 8);
     drop(requests);
     assert!(streams.into_iter().all(|stream| Answer::read(stream).status == 503));
@@ -88,12 +94,7 @@ fn a_client_that_goes_away_ends_its_pull() {
 #[test]
 fn more_pulls_than_can_be_are_told_when_to_come_again() {
     let mut running = Running::start();
-    let mut streams = Vec::new();
-    let mut taken = Vec::new();
-    for _ in 0..PULLS_MAX {
-        streams.push(begin(&running, "/debug/pprof/profile?seconds=7"));
-        taken.push(running.pulls.blocking_recv().unwrap());
-    }
+    let (streams, taken) = most_pulls(&mut running);
     let refused = running.get("/debug/pprof/profile?seconds=7");
     assert_eq!((refused.status, refused.header("retry-after")), (429, vec!["7"]));
     assert_eq!(running.get("/healthz").status, 200, "pulls hold up nothing else");
@@ -106,11 +107,9 @@ fn more_pulls_than_can_be_are_told_when_to_come_again() {
 #[test]
 fn a_sampler_that_does_not_take_pulls_up_is_no_reason_to_wait() {
     let running = Running::start();
-    // The channel of the fixture holds four. Each must be in it before the next: pulls_open tells.
+    // The channel of the fixture holds four.
     let streams: Vec<_> = (0..4).map(|_| begin(&running, "/debug/pprof/profile")).collect();
-    while running.pulls.len() < 4 {
-        std::thread::yield_now();
-    }
+    wait_until(|| running.pulls.len() == 4);
     let refused = running.get("/debug/pprof/profile");
     assert_eq!((refused.status, refused.header("retry-after")), (503, vec!["1"]));
     drop(streams);
@@ -121,7 +120,7 @@ fn failures_of_the_sampler_are_passed_on() {
     let mut running = Running::start();
     let mut fail = |with: Result<PullReply, PullError>| {
         let stream = begin(&running, "/debug/pprof/profile");
-        answer(running.pulls.blocking_recv().unwrap(), with);
+        answer(running.next_pull(), with);
         let got = Answer::read(stream);
         assert_eq!(got.header("x-go-pprof"), ["1"]);
         (got.status, got.text().to_owned())
@@ -133,7 +132,7 @@ fn failures_of_the_sampler_are_passed_on() {
     assert_eq!(fail(Err(failed)), (500, "no CPU ticks\n".to_owned()));
     assert_eq!(fail(Err(PullError::Stopping)), (503, "the daemon is stopping\n".to_owned()));
     let stream = begin(&running, "/debug/pprof/profile");
-    drop(running.pulls.blocking_recv().unwrap());
+    drop(running.next_pull());
     assert_eq!(Answer::read(stream).status, 503);
 }
 
@@ -149,7 +148,7 @@ fn head_samples_nothing() {
 fn an_orderly_end_lets_a_finished_pull_through() {
     let mut running = Running::start();
     let stream = begin(&running, "/debug/pprof/profile");
-    let request = running.pulls.blocking_recv().unwrap();
+    let request = running.next_pull();
     answer(request, Ok(PullReply { pprof_gz: vec![7; 1 << 20] }));
     running.stop();
     assert_eq!(Answer::read(stream).body.len(), 1 << 20);
