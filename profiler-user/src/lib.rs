@@ -22,5 +22,6 @@ pub mod process;
 pub mod record;
 pub mod sample;
 pub mod symbolize;
+pub mod targets;
 pub mod telemetry;
 pub mod unwind;

@@ -8,7 +8,7 @@
 //!
 //! And the other side of the daemon's connections: `peers/*` ──Peer──▶ running program, told to fail, asked what it has.
 //!
-//! Used by the tests in `suite/` only. Never links the product: a reader here shares no code with the writer it checks.
+//! Used by the tests in `suite/` only. Never names the product: a reader here shares no code with the writer it checks.
 //! Everything that is waited for is a condition with a deadline; everything that is started is ended on drop.
 
 mod answer;

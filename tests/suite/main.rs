@@ -4,6 +4,8 @@
 //! cannot be profiled. A capture lasts two or three seconds at a high rate: enough samples to tell a share.
 
 mod commands;
+mod configuration;
+mod containers;
 mod debug_files;
 mod deployment;
 mod doctor;

@@ -17,7 +17,7 @@ pub(crate) struct Need {
     pub(crate) why: &'static str,
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 21] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -44,9 +44,24 @@ const NEEDS: [Need; 19] = [
         program: Some("qemu-aarch64"),
         why: "stacks of arm64: recorded under emulation",
     },
+    Need {
+        package: "runc",
+        program: Some("runc"),
+        why: "containers: with the paths of pods, with the rights that the chart gives",
+    },
+    Need {
+        package: "podman",
+        program: Some("podman"),
+        why: "containers: Podman's, and its API like Docker's",
+    },
+    // Not where Docker's own package has it: Debian's would replace that.
+    Need {
+        package: "containerd",
+        program: Some("ctr"),
+        why: "containers: containerd's, with annotations of CRI",
+    },
     Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
     Need { package: "mmdebstrap", program: Some("mmdebstrap"), why: "a Debian to install into" },
-    Need { package: "runc", program: Some("runc"), why: "containers with the rights that the chart gives" },
     Need {
         package: "strace",
         program: Some("strace"),

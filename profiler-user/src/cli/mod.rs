@@ -4,6 +4,7 @@
 mod daemon;
 mod doctor;
 mod record;
+mod targets;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use record::{EventArg, RecordArgs, UnwindArg};
+pub use targets::{ShowArg, TargetsArgs};
 
 /// Where does the CPU time of this host go? Kernel and user code of every process, by name.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub enum Command {
     Daemon(DaemonArgs),
     /// Check what this host lets flamekeeper do, and say how to mend what is missing
     Doctor(DoctorArgs),
+    /// List every process that a running daemon knows: its labels, what named it, and why it is not sampled
+    Targets(TargetsArgs),
 }
 
 /// As people write it; a bare number is seconds.

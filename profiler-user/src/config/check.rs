@@ -16,8 +16,9 @@ use super::problem::{At, Report, Wrong};
 use super::reader::Places;
 use super::{DaemonConfig, Endpoint, Http, LabelSettings, Sampling};
 use crate::attribute::relabel::{Relabel, RelabelError};
+use crate::deliver::push::{Client, Endpoint as PushEndpoint, ProxyEnvironment, WebRoots};
 use crate::deliver::serve::ListenAddress;
-use crate::host::ProcFs;
+use crate::host::{Clock, Host, ProcFs};
 use crate::sample::kernel_features::max_sample_rate;
 use crate::unwind::publisher::TABLES_BYTES_MIN;
 
@@ -28,12 +29,12 @@ const SHORT_WINDOW: Duration = Duration::from_secs(5);
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Reports what is wrong with a configuration whose values are right, each by itself.
-pub(super) fn check(config: &DaemonConfig, places: &Places, proc: &ProcFs, report: &mut Report) {
+pub(super) fn check(config: &DaemonConfig, places: &Places, host: &Host, report: &mut Report) {
     let mut checks = Checks { places, report };
-    checks.sampling(&config.sampling, proc);
+    checks.sampling(&config.sampling, &host.proc);
     checks.labels(&config.labels);
     for (position, endpoint) in config.push.endpoints.iter().enumerate() {
-        checks.endpoint(&format!("push[{position}]"), endpoint);
+        checks.endpoint(&format!("push[{position}]"), endpoint, host.clock);
     }
     if config.push.endpoints.is_empty() {
         let option = option_name("push.url");
@@ -117,10 +118,13 @@ impl Checks<'_> {
         }
     }
 
-    fn endpoint(&mut self, key: &str, endpoint: &Endpoint) {
+    fn endpoint(&mut self, key: &str, endpoint: &Endpoint, clock: Clock) {
         let of = |name: &str| join(key, name);
         match endpoint.to_push().validate() {
-            Ok(_) => self.odd_endpoint(key, endpoint),
+            Ok(checked) => {
+                self.odd_endpoint(key, endpoint);
+                self.files_of(key, endpoint, checked, clock);
+            }
             Err(errors) => {
                 for error in errors {
                     // Begins with the key that it is about, or with two: "bearer_token and basic_auth: …".
@@ -134,14 +138,32 @@ impl Checks<'_> {
                 }
             }
         }
-        for (name, file) in [
+    }
+
+    /// That an endpoint's files are there, and are what they should be.
+    fn files_of(&mut self, key: &str, endpoint: &Endpoint, checked: PushEndpoint, clock: Clock) {
+        let files = [
             ("basic_auth.password_file", &endpoint.basic_auth_password_file),
             ("bearer_token_file", &endpoint.bearer_token_file),
             ("tls.ca_file", &endpoint.tls_ca_file),
             ("tls.cert_file", &endpoint.tls_cert_file),
             ("tls.key_file", &endpoint.tls_key_file),
-        ] {
-            self.readable(&of(name), file.as_deref());
+        ];
+        let named = files.into_iter().filter_map(|(name, file)| Some((join(key, name), file.as_deref()?)));
+        let named: Vec<(String, &Path)> = named.collect();
+        let errors_before = self.report.errors.len();
+        for (key, file) in &named {
+            self.readable(key, Some(file));
+        }
+        if named.is_empty() || self.report.errors.len() > errors_before {
+            return;
+        }
+        // The certificates of the world are no matter of the configuration.
+        let client = Client::new(checked, WebRoots::of_store(Vec::new()), ProxyEnvironment::default(), clock);
+        if let Err(message) = client.check_files() {
+            let is_named = |(_, file): &&(String, &Path)| message.contains(&file.display().to_string());
+            let key = named.iter().find(is_named).map_or(key, |(key, _)| key);
+            self.error(key, Wrong::Value(message));
         }
     }
 

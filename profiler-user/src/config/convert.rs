@@ -88,7 +88,7 @@ impl ProfileLimits {
 }
 
 impl Kubernetes {
-    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch).
+    /// For [`PodWatch`](crate::attribute::kubernetes::PodWatch) and its like.
     pub fn to_watch(&self) -> KubernetesConfig {
         KubernetesConfig {
             enabled: match self.enabled {
@@ -101,7 +101,6 @@ impl Kubernetes {
             token_file: self.token_file.clone(),
             ca_file: self.ca_file.clone(),
             kubeconfig: self.kubeconfig.clone(),
-            ..KubernetesConfig::default()
         }
     }
 }
@@ -172,11 +171,11 @@ mod tests {
 
     use super::*;
     use crate::config::Loader;
-    use crate::host::ProcFs;
+    use crate::config::tests;
 
     #[test]
     fn defaults_are_those_of_the_stages() {
-        let loader = Loader::new(None, [].into(), [], ProcFs::at("no-such-folder"));
+        let loader = Loader::new(None, [].into(), [], tests::host());
         let config = loader.load().unwrap().config;
         assert_eq!(config.profile.size_limits(), SizeLimits::default());
         assert_eq!(config.containers.folders(), ContainerFolders::below(Path::new("/")));

@@ -15,7 +15,7 @@ use super::place::{Place, Source};
 use super::problem::{At, ConfigErrors, Problem, Report, Wrong};
 use super::reader::{Layers, Places, Reader};
 use super::{DaemonConfig, Section};
-use crate::host::ProcFs;
+use crate::host::Host;
 
 /// Nobody writes a larger one by hand, and what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -45,16 +45,16 @@ pub struct Loader {
     file: Option<PathBuf>,
     layers: Layers,
     not_utf8: Vec<String>,
-    proc: ProcFs,
+    host: Host,
 }
 
 impl Loader {
-    /// `options` by a key's path; of the variables those that are ours; the kernel's limits are read from `proc`.
+    /// `options` by a key's path; of the variables those that are ours; the kernel's limits are read from the host.
     pub fn new(
         file: Option<PathBuf>,
         options: BTreeMap<String, Vec<String>>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
-        proc: ProcFs,
+        host: Host,
     ) -> Self {
         let mut layers = Layers { options, variables: BTreeMap::new() };
         let mut not_utf8 = Vec::new();
@@ -65,7 +65,7 @@ impl Loader {
                 Err(_) => not_utf8.push(name.to_owned()),
             }
         }
-        Self { file, layers, not_utf8, proc }
+        Self { file, layers, not_utf8, host }
     }
 
     /// The file, if there is one.
@@ -128,7 +128,7 @@ impl Loader {
             // What only seems to be missing may be in the file.
             report.errors.retain(|problem| problem.place != Place::Default);
         } else if let Some(config) = &config {
-            check(config, &places, &self.proc, &mut report);
+            check(config, &places, &self.host, &mut report);
         }
         report.sort();
         match config {

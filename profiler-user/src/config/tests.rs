@@ -10,7 +10,12 @@ use toml::de::DeTable;
 use super::*;
 use crate::attribute::relabel::Action;
 use crate::cli::Cli;
-use crate::host::ProcFs;
+use crate::host::{Host, ProcFs};
+
+/// A host without limits of its own.
+pub(super) fn host() -> Host {
+    Host { proc: ProcFs::at("no-such-folder"), ..Host::new() }
+}
 
 /// Layers to load, as a test writes them.
 #[derive(Default)]
@@ -29,7 +34,7 @@ impl Given<'_> {
         }
         let variables = self.variables.iter().map(|(name, value)| (name.into(), value.into()));
         let file = self.file.map(|_| "config.toml".into());
-        let loader = Loader::new(file, options, variables, ProcFs::at("no-such-folder"));
+        let loader = Loader::new(file, options, variables, host());
         loader.load_bytes(self.file.map(|text| Ok(text.as_bytes().to_vec())))
     }
 
@@ -146,7 +151,7 @@ fn what_is_not_toml_is_told_with_what_is_wrong_elsewhere() {
 fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = |name: &str| {
-        let loader = Loader::new(Some(folder.path().join(name)), [].into(), [], ProcFs::at("no-such-folder"));
+        let loader = Loader::new(Some(folder.path().join(name)), [].into(), [], host());
         loader.load().unwrap_err().to_string().replace(&folder.path().display().to_string(), "")
     };
     fs::create_dir(folder.path().join("folder")).unwrap();
@@ -166,6 +171,16 @@ fn files_that_cannot_be_read_are_named() {
         /names.toml:3:21: push[0].bearer_token_file: /no/such/token: No such file or directory (os error 2)
         /names.toml:4:19: push[0].tls.ca_file: /: is a directory"#]]
     .assert_eq(&errors.join("\n"));
+}
+
+#[test]
+fn files_of_an_endpoint_are_looked_into() {
+    check_errors(
+        "[[push]]\nurl = 'https://a'\ntls.ca_file = 'Cargo.toml'\n[[push]]\nurl = 'https://b'\nbearer_token_file = 'src/lib.rs'\n",
+        expect![[r#"
+            config.toml:3:15: push[0].tls.ca_file: Cargo.toml: has no certificates in PEM
+            config.toml:6:21: push[1].bearer_token_file: src/lib.rs: has a character that no header can have"#]],
+    );
 }
 
 #[test]
@@ -285,7 +300,7 @@ cache_dir = ""
 [[push]]
 url = "https://db/x"
 proxy_url = "http://me:hunter2@proxy:3128"
-tls.ca_file = "Cargo.toml"
+tenant = "demo"
 headers = { X-Key = "hunter3" }
 [[push]]
 url = "https://two"
@@ -327,13 +342,13 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         [[push]]
         url = "https://db/x"                             # config.toml:6
         # name: not set
-        # tenant: not set
+        tenant = "demo"                                  # config.toml:8
         # basic_auth.username: not set
         # basic_auth.password: not set
         # basic_auth.password_file: not set
         # bearer_token: not set
         # bearer_token_file: not set
-        tls.ca_file = "Cargo.toml"                       # config.toml:8
+        # tls.ca_file: not set
         # tls.cert_file: not set
         # tls.key_file: not set
         tls.insecure_skip_verify = false                 # default
@@ -484,7 +499,7 @@ fn the_options_reach_the_configuration() {
         "--push-url=http://a",
     ];
     let crate::cli::Command::Daemon(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
-    let config = Loader::new(None, args.options, [], ProcFs::at("no-such-folder")).load().unwrap().config;
+    let config = Loader::new(None, args.options, [], host()).load().unwrap().config;
     assert_eq!((config.sampling.rate.get(), config.push.endpoints.len()), (49, 1));
     assert!(config.sampling.include_self && !config.labels.hostname);
     let refused = Cli::try_parse_from(["flamekeeper", "daemon", "--spol-dir", "x"]).unwrap_err().to_string();

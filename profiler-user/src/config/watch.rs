@@ -143,10 +143,10 @@ mod tests {
     use futures::stream;
 
     use super::*;
-    use crate::host::ProcFs;
+    use crate::config::tests;
 
     fn watch(file: PathBuf) -> ConfigWatcher {
-        let loader = Loader::new(Some(file), [].into(), [], ProcFs::at("no-such-folder"));
+        let loader = Loader::new(Some(file), [].into(), [], tests::host());
         let loaded = loader.load().unwrap();
         ConfigWatcher::new(loader, loaded)
     }
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn without_a_file_there_is_nothing_to_see() {
-        let loader = Loader::new(None, [].into(), [], ProcFs::at("no-such-folder"));
+        let loader = Loader::new(None, [].into(), [], tests::host());
         let loaded = loader.load().unwrap();
         let mut watcher = ConfigWatcher::new(loader, loaded);
         assert!(watcher.look().is_none());

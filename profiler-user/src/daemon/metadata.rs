@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::labelling::Sources;
 use crate::attribute::containers::{Elsewhere, Found, Wanted};
 use crate::attribute::kubernetes::{
-    PodEnvironment, PodWatch, PublishedPods, WatchOptions, WatchStatus, WatchTimes,
+    MAX_PODS, PodEnvironment, PodWatch, PublishedPods, WatchOptions, WatchStatus, WatchTimes,
 };
 use crate::config::DaemonConfig;
 use crate::host::Host;
@@ -81,13 +81,7 @@ fn watch_options(config: &DaemonConfig, host: &Host, environment: &PodEnvironmen
     let refused = |error: &dyn std::fmt::Display| tracing::error!(%error, "pods are not watched");
     let access = kubernetes.access(environment).inspect_err(|error| refused(error)).ok()??;
     let node = kubernetes.node(environment, &host.name).inspect_err(|error| refused(error)).ok()?;
-    Some(WatchOptions {
-        access,
-        node,
-        annotations: kubernetes.annotations.clone(),
-        max_pods: kubernetes.max_pods,
-        times: WatchTimes::default(),
-    })
+    Some(WatchOptions { access, node, max_pods: MAX_PODS, times: WatchTimes::default() })
 }
 
 /// How the watch of the pods stands, for whoever tells of it.

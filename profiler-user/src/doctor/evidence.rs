@@ -6,6 +6,7 @@ use std::io;
 
 use profiler_common::abi::{ABI_VERSION, SamplerConfig};
 
+use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
 use crate::sample::capabilities::Capabilities;
@@ -83,6 +84,32 @@ pub(super) struct Others {
     pub(super) reason: String,
 }
 
+/// What the API server answers; as [`Reach`], but with text for an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pods {
+    NotAsked,
+    Answered {
+        node: String,
+        pods: usize,
+    },
+    Failed {
+        /// [`KubernetesError::cause`](crate::attribute::kubernetes::KubernetesError::cause)
+        cause: &'static str,
+        /// For people.
+        reason: String,
+    },
+}
+
+impl From<Reach> for Pods {
+    fn from(reach: Reach) -> Self {
+        match reach {
+            Reach::NotAsked => Self::NotAsked,
+            Reach::Answered { node, pods } => Self::Answered { node, pods },
+            Reach::Failed(error) => Self::Failed { cause: error.cause(), reason: error.with_sources() },
+        }
+    }
+}
+
 /// Everything that was found out.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
@@ -125,11 +152,13 @@ pub(super) struct Evidence {
     pub(super) others: Others,
     /// Opening a file of our own through `map_files`.
     pub(super) map_files: Result<(), Refusal>,
+    /// Asking the API server for this node's pods.
+    pub(super) pods: Pods,
 }
 
 impl Evidence {
     /// Asks the host. Takes some hundred milliseconds, most of them for the verifier.
-    pub(super) fn gather(proc: &ProcFs, sys: &SysFs) -> Self {
+    pub(super) fn gather(proc: &ProcFs, sys: &SysFs, pods: Reach) -> Self {
         let cpu = first_online_cpu(sys);
         let trial = TrialProgram::load(Trial::ReadKernelMemory);
         let attach = trial.as_ref().ok().map(|program| program.attach_to_clock(cpu).map_err(Refusal::from));
@@ -164,6 +193,7 @@ impl Evidence {
             init_stat: first_byte(proc, "1/stat"),
             others: others(proc),
             map_files: map_files(proc),
+            pods: pods.into(),
         }
     }
 }

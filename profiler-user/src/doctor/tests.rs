@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use expect_test::{Expect, expect};
 use rustix::thread::CapabilitySet;
 
-use super::evidence::{Others, Refusal, Symbols};
+use super::evidence::{Others, Pods, Refusal, Symbols};
 use super::*;
 use crate::sample::capabilities::Capabilities;
 
@@ -48,6 +48,7 @@ fn healthy() -> Evidence {
         init_stat: Ok(()),
         others: Others { readable: 80, refused: 1, reason: "permission denied".to_owned() },
         map_files: Ok(()),
+        pods: Pods::Answered { node: "node-7".to_owned(), pods: 12 },
     }
 }
 
@@ -116,6 +117,7 @@ fn a_virtual_machine_without_tracefs_and_counters_is_all_right() {
         ok       hidden processes        none
         ok       other processes         mappings of 80 of 81 looked at can be read
         ok       deleted programs        their files can be read
+        ok       pods of this node       12 on node-7
 
         ok: this host can be profiled in full
     "#]]
@@ -408,4 +410,47 @@ fn a_refusal_of_our_own_program_asks_for_a_report() {
         cannot profile this host: sampling program
     "#]],
     );
+}
+
+#[test]
+fn without_an_api_server_nothing_is_amiss() {
+    assert_eq!(
+        note("kubernetes", |e| e.pods = Pods::NotAsked),
+        "not asked for: this is no pod of Kubernetes"
+    );
+}
+
+#[test]
+fn an_api_server_that_does_not_answer_costs_the_labels_of_pods() {
+    let failed = |cause, reason: &str| Pods::Failed { cause, reason: reason.to_owned() };
+    check(
+        |e| e.pods = failed("forbidden", "the API server refuses: 403 pods is forbidden"),
+        expect![[r#"
+            limited  pods of this node       the API server refuses: 403 pods is forbidden
+                     cost: processes in pods have no labels but those that their containers'
+                           runtime tells
+                     cure: let its service account list and watch pods (a ClusterRole, as
+                           the Helm chart has it)
+
+            limited: profiling works, but something is lost: pods of this node
+        "#]],
+    );
+    check(
+        |e| e.pods = Pods::Answered { node: "host".to_owned(), pods: 0 },
+        expect![[r#"
+        limited  pods of this node       none on a node called host
+                 cost: processes in pods have no labels but those that their containers'
+                       runtime tells
+                 cure: set kubernetes.node_name to the name that kubectl get nodes shows
+                       for this host
+
+        limited: profiling works, but something is lost: pods of this node
+    "#]],
+    );
+    for (cause, cure) in
+        [("token", "automountServiceAccountToken"), ("silent", "network policies"), ("setup", "[kubernetes]")]
+    {
+        let report = report_on(|e| e.pods = failed(cause, "x"));
+        assert!(report.to_text(400, false).contains(cure), "{cause}");
+    }
 }

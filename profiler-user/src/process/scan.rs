@@ -99,6 +99,15 @@ fn start_time(proc: &ProcFs, tgid: Tgid) -> Option<u64> {
     Some(ticks.saturating_mul(1_000_000_000 / ticks_per_second))
 }
 
+/// Whether a process is the kernel's: `PF_KTHREAD` of the kernel's sched.h in the ninth field of `/proc/PID/stat`.
+pub fn is_kernel_thread(proc: &ProcFs, tgid: Tgid) -> bool {
+    const KERNEL_THREAD: u64 = 0x0020_0000;
+    let stat = text(proc, tgid, "stat").unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let flags = fields.split(' ').nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
+}
+
 fn threads(proc: &ProcFs, tgid: Tgid) -> HashMap<Tid, Arc<str>> {
     let Ok(folder) = std::fs::read_dir(proc.process_path(tgid.0, "task")) else { return HashMap::new() };
     let tids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -128,6 +137,18 @@ mod tests {
         assert!(me.threads.contains_key(&Tid(std::process::id())));
         assert!(!me.mappings.is_empty());
         assert!(me.start_time > 0);
+    }
+
+    #[test]
+    fn kernel_threads_are_told_from_processes() {
+        let proc = ProcFs::host();
+        assert!(!is_kernel_thread(&proc, Tgid(std::process::id())));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("2")).unwrap();
+        std::fs::write(folder.path().join("2/stat"), "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0\n")
+            .unwrap();
+        assert!(is_kernel_thread(&ProcFs::at(folder.path()), Tgid(2)));
+        assert!(!is_kernel_thread(&ProcFs::at(folder.path()), Tgid(3)));
     }
 
     #[test]

@@ -299,3 +299,17 @@ fn processes_of_one_series_share_their_labels_and_all_is_bounded() {
     }
     assert_eq!(world.attributor.counts().overflows, 2);
 }
+
+#[test]
+fn any_running_process_can_be_looked_up() {
+    let host = HostLabels { instance: "host-1".into(), ..HostLabels::default() };
+    let containers = ContainerStore::new(ProcFs::host(), ContainerFolders::none(), false);
+    let mut attributor = Attributor::new(ProcFs::host(), host, containers);
+    let own = attributor.look_up(Tgid(std::process::id()), MonotonicNanos(0)).unwrap();
+    let executable = std::env::current_exe().unwrap();
+    let name = executable.file_name().unwrap().to_str().unwrap();
+    assert_eq!((own.labels.get("process_executable_name"), own.labels.get("language")), (name, "rust"));
+    assert_eq!(own.sources.user_id, Some(rustix::process::geteuid().as_raw()));
+    assert!(attributor.look_up(Tgid(u32::MAX), MonotonicNanos(0)).is_none());
+    assert_eq!(attributor.counts().processes, 0);
+}

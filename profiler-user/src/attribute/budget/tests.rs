@@ -107,7 +107,7 @@ fn changes_of_side(
 fn noise_moves_nobody_across_the_bound() {
     let mut seed = 1;
     // Three hundred alike, each a third more or less from window to window.
-    let changes = changes_of_side(200, 50, |_| {
+    let changes = changes_of_side(60, 50, |_| {
         (0..300).map(|number| (set(number), 100 + noise(&mut seed) % 70)).collect()
     });
     assert_eq!(changes, 0);
@@ -116,7 +116,7 @@ fn noise_moves_nobody_across_the_bound() {
 #[test]
 fn a_number_of_services_that_swings_around_the_bound_moves_nobody_to_and_fro() {
     // 49 to 52 services at 50 places: the last few come and go.
-    let changes = changes_of_side(200, 50, |window| {
+    let changes = changes_of_side(60, 50, |window| {
         (0..49 + window % 4).map(|number| (set(number), 1000 - number)).collect()
     });
     // Once, when the bound is met first: the others' series need two places.

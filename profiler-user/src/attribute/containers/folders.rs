@@ -78,7 +78,8 @@ impl ContainerFolders {
             |info: Option<ContainerInfo>| info.map(|info| vec![(Arc::from(id), info)]).unwrap_or_default();
         let docker = || one(self.docker.iter().find_map(|root| docker_account(proc, root, 0, id)));
         let containerd = || one(self.containerd.iter().find_map(|root| task(proc, root, id)));
-        let crio = || one(self.storage_run.iter().find_map(|root| user_data(proc, root, id)));
+        let roots = || self.storage_run.iter().chain(&self.storage);
+        let crio = || one(roots().find_map(|root| user_data(proc, root, id)));
         let lists = || {
             let mut lists = self.storage.iter().chain(&self.storage_run);
             lists.find_map(|root| list_with(proc, root, 0, id)).unwrap_or_default()

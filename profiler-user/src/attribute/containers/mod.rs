@@ -53,9 +53,9 @@ pub struct RuntimePod {
 /// Containers by their ids, the one that was asked for first.
 pub type Containers = Vec<(Arc<str>, ContainerInfo)>;
 
-/// Labels of one container that are kept.
-const LABELS_MAX: usize = 64;
-/// Longer names and values are cut: nobody tells services apart by the end of such a text.
+/// Names and values of the labels of one container that are kept; those of real ones take 1 KiB.
+const LABELS_BYTES_MAX: usize = 8 << 10;
+/// Longer texts are cut: nobody tells services apart by the end of such a one.
 const TEXT_BYTES_MAX: usize = 1024;
 
 impl ContainerInfo {
@@ -64,13 +64,7 @@ impl ContainerInfo {
         Self {
             name: cut(self.name),
             image: cut(self.image),
-            labels: self
-                .labels
-                .into_iter()
-                .filter(|(name, _)| name.len() <= TEXT_BYTES_MAX)
-                .take(LABELS_MAX)
-                .map(|(name, value)| (name, cut(value)))
-                .collect(),
+            labels: bounded_labels(self.labels),
             pod: self.pod.map(|pod| RuntimePod {
                 namespace: cut(pod.namespace),
                 name: cut(pod.name),
@@ -79,6 +73,19 @@ impl ContainerInfo {
             is_sandbox: self.is_sandbox,
         }
     }
+}
+
+/// The first by name that fit.
+fn bounded_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut bytes = 0_usize;
+    let labels = labels.into_iter().filter(|(name, _)| name.len() <= TEXT_BYTES_MAX);
+    let labels = labels.map(|(name, value)| (name, cut(value)));
+    labels
+        .take_while(|(name, value)| {
+            bytes += name.len() + value.len();
+            bytes <= LABELS_BYTES_MAX
+        })
+        .collect()
 }
 
 fn cut(mut text: String) -> String {

@@ -10,7 +10,7 @@ use crate::attribute::cgroup::CgroupContainer;
 use crate::host::{MonotonicNanos, ProcFs};
 
 /// Containers that are known at a time; hosts run some hundreds. The least recently used goes first.
-const CONTAINERS_MAX: usize = 4096;
+const CONTAINERS_MAX: usize = 2048;
 /// Requests to other threads that were not taken yet.
 const WANTED_MAX: usize = 1024;
 /// A runtime writes a container's files before it starts it, but the list may come a little later.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
-use kube::api::{ListParams, WatchParams};
+use kube::api::{ListParams, VersionMatch, WatchParams};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -20,7 +20,11 @@ use super::error::KubernetesError;
 use super::lines::{self, Lines};
 use super::object::PodList;
 
+/// What audit logs of the cluster show.
+const USER_AGENT: &str = concat!("flamekeeper/", env!("CARGO_PKG_VERSION"));
 const PODS: &str = "/api/v1/pods";
+/// Pods of a page, where a list is in pages.
+const PAGE: u32 = 100;
 /// A page of a list: 500 pods are some 10 MB.
 const MAX_LIST_BYTES: usize = 32 << 20;
 /// One event: a pod may have 1.5 MB.
@@ -34,48 +38,73 @@ const MAX_TOKEN_BYTES: usize = 64 << 10;
 /// An API server to ask.
 pub(super) struct Api {
     client: Client,
+    fields: String,
     token_file: Option<PathBuf>,
     answer_within: Duration,
 }
 
 impl Api {
     /// Sets a client up; connects only when it is asked. Needs a tokio runtime.
-    pub(super) async fn new(access: &Access, answer_within: Duration) -> Result<Self, KubernetesError> {
+    pub(super) async fn new(
+        access: &Access,
+        node: &str,
+        answer_within: Duration,
+    ) -> Result<Self, KubernetesError> {
         let (mut config, token_file) = match access {
             Access::Direct { url, token_file, ca_file } => {
                 let mut config = Config::new(url.parse().map_err(setup)?);
                 config.root_cert_file.clone_from(ca_file);
                 (config, token_file.clone())
             }
-            Access::Kubeconfig { path, context } => {
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            Access::Kubeconfig { path } => {
+                let options = KubeConfigOptions::default();
                 let kubeconfig = Kubeconfig::read_from(path).map_err(setup)?;
                 (Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(setup)?, None)
             }
         };
         config.connect_timeout = Some(answer_within);
+        config.headers.push((http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
         // Each failure is to be seen and counted.
         config.default_retry = false;
         let client = ClientBuilder::try_from(config).map_err(setup)?.build();
-        Ok(Self { client, token_file, answer_within })
+        // Pods that have ended have no processes; some nodes have thousands of them.
+        let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+        Ok(Self { client, fields, token_file, answer_within })
     }
 
-    /// A page of a list.
-    pub(super) async fn list(&self, list: &ListParams) -> Result<PodList, KubernetesError> {
-        let answer = self.send(kube::core::Request::new(PODS).list(list).map_err(setup)?).await?;
+    /// All pods of the node, or a page of them. The API server keeps a cache by node, which is not the latest; a list of
+    /// the latest goes to its database, page by page.
+    pub(super) async fn list(
+        &self,
+        from_cache: bool,
+        next_page: Option<String>,
+    ) -> Result<PodList, KubernetesError> {
+        let fields = ListParams::default().fields(&self.fields);
+        let list = if from_cache && next_page.is_none() {
+            ListParams {
+                resource_version: Some("0".to_owned()),
+                version_match: Some(VersionMatch::NotOlderThan),
+                ..fields
+            }
+        } else {
+            ListParams { limit: Some(PAGE), continue_token: next_page, ..fields }
+        };
+        let answer = self.send(kube::core::Request::new(PODS).list(&list).map_err(setup)?).await?;
         let whole = lines::whole(answer.into_body(), MAX_LIST_BYTES);
         let bytes = tokio::time::timeout(self.answer_within, whole).await.map_err(|_| self.silent())??;
         let bytes = bytes.ok_or(KubernetesError::TooLong { bound: "32 MiB" })?;
         serde_json::from_slice(&bytes).map_err(|source| KubernetesError::Unreadable { source })
     }
 
-    /// The events from a version on.
-    pub(super) async fn watch(
-        &self,
-        watch: &WatchParams,
-        version: &str,
-    ) -> Result<Lines<Body>, KubernetesError> {
-        let answer = self.send(kube::core::Request::new(PODS).watch(watch, version).map_err(setup)?).await?;
+    /// What happens to pods of the node from a version on, for as long as this.
+    pub(super) async fn watch(&self, version: &str, time: Duration) -> Result<Lines<Body>, KubernetesError> {
+        let watch = WatchParams {
+            field_selector: Some(self.fields.clone()),
+            timeout: Some(u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let answer = self.send(kube::core::Request::new(PODS).watch(&watch, version).map_err(setup)?).await?;
         Ok(Lines::new(answer.into_body(), MAX_LINE_BYTES))
     }
 

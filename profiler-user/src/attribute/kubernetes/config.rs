@@ -1,60 +1,38 @@
-//! `[kubernetes]` of the configuration, and what the environment of a pod says → which API server to ask, as whom,
-//! and about which node.
+//! What is configured, and what the environment of a pod says → which API server to ask, as whom, and about which node.
 //!
 //! ```text
-//!   api_server (token_file, ca_file)  ▷  kubeconfig  ▷  KUBERNETES_SERVICE_HOST: the first that is there
-//!   node_name                         ▷  NODE_NAME   ▷  the host's name
+//!   api_server, token_file, ca_file; what is not set is the service account's  ─┐
+//!   kubeconfig                                                                 ─┼▶ the first that is there
+//!   KUBERNETES_SERVICE_HOST and the service account                            ─┘
+//!
+//!   node_name  ▷  NODE_NAME  ▷  the host's name
 //! ```
 //!
-//! Opens nothing: what cannot be read later is told as an error of the watch, which goes on trying.
+//! Opens nothing: what cannot be read later is told as a failure of the watch, which goes on trying.
 
 use std::path::PathBuf;
-
-use serde::Deserialize;
 
 use super::error::KubernetesError;
 
 /// Where kubelet puts a service account's files.
 const ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// `[kubernetes]` in the configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// What is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubernetesConfig {
-    /// Whether to watch this node's pods; not set: if there is an API server to ask.
+    /// Whether to watch this node's pods; `None`: if there is an API server to ask.
     pub enabled: Option<bool>,
     /// The node's name in the cluster; else `NODE_NAME` of the environment, else the host's name.
     pub node_name: Option<String>,
-    /// URL of the API server, for an agent outside of a pod.
+    /// URL of the API server.
     pub api_server: Option<String>,
-    /// Bearer token for `api_server`; read anew for each request.
+    /// Bearer token for it; else, in a pod, the service account's. Read anew for each request.
     pub token_file: Option<PathBuf>,
-    /// Certificates that `api_server`'s is checked against; else those of the system.
+    /// Certificates that the API server's is checked against; else, in a pod, those of the service account, else those
+    /// of the system.
     pub ca_file: Option<PathBuf>,
-    /// A kubeconfig, for an agent outside of a pod.
+    /// A kubeconfig, whose current context counts.
     pub kubeconfig: Option<PathBuf>,
-    /// The context in `kubeconfig`; else its current one.
-    pub context: Option<String>,
-    /// Annotations to keep, by how their names begin: what relabelling can see.
-    pub annotations: Vec<String>,
-    /// Pods that are kept; further ones are left out and counted.
-    pub max_pods: usize,
-}
-
-impl Default for KubernetesConfig {
-    fn default() -> Self {
-        Self {
-            enabled: None,
-            node_name: None,
-            api_server: None,
-            token_file: None,
-            ca_file: None,
-            kubeconfig: None,
-            context: None,
-            annotations: Vec::new(),
-            max_pods: 1024,
-        }
-    }
 }
 
 /// What a pod's environment says, read once by whoever starts the daemon.
@@ -78,6 +56,13 @@ impl PodEnvironment {
             node_name: set("NODE_NAME"),
         }
     }
+
+    /// URL of the API server, if this is a pod.
+    fn service(&self) -> Option<String> {
+        let host = self.service_host.as_deref()?;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        Some(format!("https://{host}:{}", self.service_port.as_deref().unwrap_or("443")))
+    }
 }
 
 /// How an API server is reached.
@@ -92,12 +77,10 @@ pub enum Access {
         /// Certificates to check its own against.
         ca_file: Option<PathBuf>,
     },
-    /// As a kubeconfig says.
+    /// As the current context of a kubeconfig says.
     Kubeconfig {
         /// The file.
         path: PathBuf,
-        /// The context; else the current one.
-        context: Option<String>,
     },
 }
 
@@ -111,29 +94,28 @@ impl KubernetesConfig {
         if self.enabled == Some(false) {
             return Ok(None);
         }
-        if let Some(url) = &self.api_server {
-            let access = self.direct(url.trim_end_matches('/'))?;
-            return Ok(Some(access));
-        }
-        if let Some(path) = &self.kubeconfig {
-            return Ok(Some(Access::Kubeconfig { path: path.clone(), context: self.context.clone() }));
-        }
-        match &environment.service_host {
-            Some(host) => Ok(Some(in_pod(host, environment.service_port.as_deref()))),
-            None if self.enabled == Some(true) => Err(KubernetesError::NoApiServer),
-            None => Ok(None),
+        match (&self.api_server, &self.kubeconfig, environment.service()) {
+            (Some(url), _, in_pod) => {
+                self.direct(url.trim_end_matches('/').to_owned(), in_pod.is_some()).map(Some)
+            }
+            (None, Some(path), _) => Ok(Some(Access::Kubeconfig { path: path.clone() })),
+            (None, None, Some(url)) => self.direct(url, true).map(Some),
+            (None, None, None) if self.enabled == Some(true) => Err(KubernetesError::NoApiServer),
+            (None, None, None) => Ok(None),
         }
     }
 
-    fn direct(&self, url: &str) -> Result<Access, KubernetesError> {
+    fn direct(&self, url: String, in_pod: bool) -> Result<Access, KubernetesError> {
+        let accounts = |name: &str| in_pod.then(|| PathBuf::from(ACCOUNT_FOLDER).join(name));
+        let token_file = self.token_file.clone().or_else(|| accounts("token"));
+        let ca_file = self.ca_file.clone().or_else(|| accounts("ca.crt"));
         let is_local = ["http://localhost:", "http://127.0.0.1:", "http://[::1]:"]
             .iter()
             .any(|local| url.starts_with(local));
-        if self.token_file.is_some() && !url.starts_with("https://") && !is_local {
-            return Err(KubernetesError::TokenInClear { url: url.to_owned() });
+        if token_file.is_some() && !url.starts_with("https://") && !is_local {
+            return Err(KubernetesError::TokenInClear { url });
         }
-        let (token_file, ca_file) = (self.token_file.clone(), self.ca_file.clone());
-        Ok(Access::Direct { url: url.to_owned(), token_file, ca_file })
+        Ok(Access::Direct { url, token_file, ca_file })
     }
 
     /// The name of this node.
@@ -154,23 +136,24 @@ impl KubernetesConfig {
     }
 }
 
-/// As a pod's environment and service account say.
-fn in_pod(host: &str, port: Option<&str>) -> Access {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let file = |name: &str| Some(PathBuf::from(ACCOUNT_FOLDER).join(name));
-    Access::Direct {
-        url: format!("https://{host}:{}", port.unwrap_or("443")),
-        token_file: file("token"),
-        ca_file: file("ca.crt"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// `key=value key=value`
     fn config(text: &str) -> KubernetesConfig {
-        toml::from_str(text).unwrap()
+        let value = |key: &str| {
+            let mut pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+        };
+        KubernetesConfig {
+            enabled: value("enabled").map(|value| value == "true"),
+            node_name: value("node_name"),
+            api_server: value("api_server"),
+            token_file: value("token_file").map(PathBuf::from),
+            ca_file: value("ca_file").map(PathBuf::from),
+            kubeconfig: value("kubeconfig").map(PathBuf::from),
+        }
     }
 
     fn in_cluster() -> PodEnvironment {
@@ -182,13 +165,14 @@ mod tests {
         })
     }
 
-    fn url(text: &str, environment: &PodEnvironment) -> String {
+    fn asked(text: &str, environment: &PodEnvironment) -> String {
+        let path = |path: Option<PathBuf>| path.unwrap_or_default().display().to_string();
         match config(text).access(environment) {
-            Ok(Some(Access::Direct { url, token_file, .. })) => {
-                format!("{url} {}", token_file.unwrap_or_default().display())
+            Ok(Some(Access::Direct { url, token_file, ca_file })) => {
+                format!("{url} {} {}", path(token_file), path(ca_file))
             }
-            Ok(Some(Access::Kubeconfig { path, context })) => format!("{} {context:?}", path.display()),
-            Ok(None) => "none".to_owned(),
+            Ok(Some(Access::Kubeconfig { path })) => path.display().to_string(),
+            Ok(None) => "nobody".to_owned(),
             Err(error) => error.to_string(),
         }
     }
@@ -196,24 +180,33 @@ mod tests {
     #[test]
     fn the_first_api_server_that_is_known_is_asked() {
         let nowhere = PodEnvironment::default();
-        let account = "https://10.0.0.1:6443 /var/run/secrets/kubernetes.io/serviceaccount/token";
-        assert_eq!(url("", &in_cluster()), account);
-        assert_eq!(url("", &nowhere), "none");
-        assert_eq!(url("enabled = false", &in_cluster()), "none");
-        assert_eq!(url("enabled = true", &nowhere), KubernetesError::NoApiServer.to_string());
-        assert_eq!(url("kubeconfig = 'k'\ncontext = 'c'", &in_cluster()), "k Some(\"c\")");
-        assert_eq!(url("api_server = 'https://a:1/'\ntoken_file = 't'", &in_cluster()), "https://a:1 t");
-        let six = PodEnvironment { service_host: Some("fd00::1".to_owned()), ..PodEnvironment::default() };
-        assert!(url("", &six).starts_with("https://[fd00::1]:443 "));
+        let [token, authority] =
+            ["token", "ca.crt"].map(|name| format!("/var/run/secrets/kubernetes.io/serviceaccount/{name}"));
+        assert_eq!(asked("", &in_cluster()), format!("https://10.0.0.1:6443 {token} {authority}"));
+        assert_eq!(asked("ca_file=c", &in_cluster()), format!("https://10.0.0.1:6443 {token} c"));
+        assert_eq!(asked("", &nowhere), "nobody");
+        assert_eq!(asked("enabled=false", &in_cluster()), "nobody");
+        assert_eq!(asked("enabled=true", &nowhere), KubernetesError::NoApiServer.to_string());
+        assert_eq!(asked("kubeconfig=k", &in_cluster()), "k");
+        assert_eq!(asked("kubeconfig=k api_server=https://a:1/", &nowhere), "https://a:1  ");
+        assert_eq!(
+            asked("api_server=https://a:1 token_file=t", &in_cluster()),
+            format!("https://a:1 t {authority}")
+        );
+        let six = PodEnvironment { service_host: Some("fd00::1".to_owned()), ..nowhere };
+        assert!(asked("", &six).starts_with("https://[fd00::1]:443 "));
     }
 
     #[test]
     fn a_token_does_not_go_in_clear() {
         let nowhere = PodEnvironment::default();
-        let with = |server: &str| url(&format!("api_server = '{server}'\ntoken_file = 't'"), &nowhere);
-        assert!(with("http://10.0.0.1:80").contains("in clear"));
-        assert_eq!(with("http://127.0.0.1:8001"), "http://127.0.0.1:8001 t");
-        assert_eq!(url("api_server = 'http://10.0.0.1:80'", &nowhere), "http://10.0.0.1:80 ");
+        assert!(asked("api_server=http://10.0.0.1:80 token_file=t", &nowhere).contains("in clear"));
+        assert!(asked("api_server=http://10.0.0.1:80", &in_cluster()).contains("in clear"));
+        assert_eq!(asked("api_server=http://10.0.0.1:80", &nowhere), "http://10.0.0.1:80  ");
+        assert_eq!(
+            asked("api_server=http://127.0.0.1:8001 token_file=t", &nowhere),
+            "http://127.0.0.1:8001 t "
+        );
     }
 
     #[test]
@@ -222,15 +215,10 @@ mod tests {
             config(text).node(environment, host).map_err(|error| error.to_string())
         };
         let nowhere = PodEnvironment::default();
-        assert_eq!(node("node_name = 'a'", &in_cluster(), "h").as_deref(), Ok("a"));
+        assert_eq!(node("node_name=a", &in_cluster(), "h").as_deref(), Ok("a"));
         assert_eq!(node("", &in_cluster(), "h").as_deref(), Ok("node-7"));
         assert_eq!(node("", &nowhere, "h.example.org").as_deref(), Ok("h.example.org"));
         assert!(node("", &nowhere, "h,spec.nodeName!=h").is_err());
         assert!(node("", &nowhere, "").is_err());
-    }
-
-    #[test]
-    fn unknown_keys_are_refused() {
-        assert!(toml::from_str::<KubernetesConfig>("node = 'a'").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Why this node's pods are not known.
 
+use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub enum KubernetesError {
     /// 410: what happened since then is forgotten, so the pods have to be listed anew.
     #[error("the API server no longer knows what happened since the last list")]
     Gone,
-    /// A watch without one event, again and again: something between us and the API server does not let it through.
+    /// Again and again: something between us and the API server does not let watches through.
     #[error("the watch was ended as soon as it had begun")]
     Ended,
     /// More than we are willing to hold.
@@ -84,7 +85,23 @@ pub enum KubernetesError {
     },
 }
 
+/// Of a failure's text.
+const MAX_TEXT_BYTES: usize = 512;
+
 impl KubernetesError {
+    /// The failure and what is behind it, as one line.
+    pub fn with_sources(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+        text
+    }
+
     /// A short word for a metric's label.
     pub fn cause(&self) -> &'static str {
         match self {

@@ -13,6 +13,7 @@ mod error;
 mod lines;
 mod object;
 pub mod pod;
+mod probe;
 mod status;
 mod store;
 #[cfg(test)]
@@ -22,5 +23,6 @@ mod watch;
 pub use config::{Access, KubernetesConfig, PodEnvironment};
 pub use error::KubernetesError;
 pub use pod::{PodContainer, PodInfo, PodOwner, PodTable};
+pub use probe::{Reach, probe};
 pub use status::WatchStatus;
-pub use watch::{PodWatch, PublishedPods, WatchOptions, WatchTimes};
+pub use watch::{MAX_PODS, PodWatch, PublishedPods, WatchOptions, WatchTimes};

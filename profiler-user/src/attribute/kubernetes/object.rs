@@ -19,8 +19,9 @@ const MAX_ANNOTATION_BYTES: usize = 2 << 10;
 const MAX_CONTAINERS: usize = 256;
 /// Of a container id, a name or an image: kubelet's are shorter.
 const MAX_NAME_BYTES: usize = 512;
-/// Without it, a pod that kubelet made from a file is not found by its cgroup.
-const STATIC_POD_UID: &str = "kubernetes.io/config.hash";
+/// How the names of annotations begin that others do not crowd out: services are named by them, and without the last
+/// one a pod that kubelet made from a file is not found by its cgroup.
+const FIRST_ANNOTATIONS: [&str; 3] = ["flamekeeper.io/", "pyroscope.io/", "kubernetes.io/config.hash"];
 
 /// The page of a list. Without a version it is none: by an empty object all pods would seem to be deleted.
 #[derive(Debug, Deserialize)]
@@ -125,27 +126,11 @@ struct Terminated {
     container_id: String,
 }
 
-/// What to keep of pods.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Kept {
-    /// How the names of annotations begin.
-    pub(super) annotations: Vec<String>,
-}
-
-impl Kept {
-    fn keeps(&self, annotation: &str, value: &str) -> bool {
-        let is_wanted = |start: &String| annotation.starts_with(start.as_str());
-        let is_kept = annotation == STATIC_POD_UID || self.annotations.iter().any(is_wanted);
-        is_kept && annotation.len() + value.len() <= MAX_ANNOTATION_BYTES
-    }
-}
-
 impl Pod {
     /// What labels are made of.
-    pub(super) fn info(self, kept: &Kept) -> PodInfo {
+    pub(super) fn info(self) -> PodInfo {
         let containers = containers(&self.spec, &self.status);
-        let Metadata { name, namespace, uid, mut annotations, labels, owner_references, .. } = self.metadata;
-        annotations.retain(|name, value| kept.keeps(name, value));
+        let Metadata { name, namespace, uid, labels, annotations, owner_references, .. } = self.metadata;
         let owner = owner_references.into_iter().find(|owner| owner.controller);
         PodInfo {
             namespace: text(&namespace),
@@ -153,7 +138,7 @@ impl Pod {
             uid: text(&uid),
             node: text(&self.spec.node_name),
             labels: bounded(labels),
-            annotations: bounded(annotations),
+            annotations: bounded_annotations(annotations),
             containers,
             owner: owner.map(|owner| PodOwner { kind: text(&owner.kind), name: text(&owner.name) }),
         }
@@ -177,8 +162,16 @@ fn containers(spec: &Spec, status: &Status) -> Vec<PodContainer> {
     containers.take(MAX_CONTAINERS).collect()
 }
 
-/// The first ones, by name, that fit.
-fn bounded(texts: BTreeMap<String, String>) -> BTreeMap<Arc<str>, Arc<str>> {
+/// Those that are short, as far as they fit. (What `kubectl apply` writes down is mostly longer.)
+fn bounded_annotations(mut all: BTreeMap<String, String>) -> BTreeMap<Arc<str>, Arc<str>> {
+    all.retain(|name, value| name.len() + value.len() <= MAX_ANNOTATION_BYTES);
+    let is_first = |name: &String| FIRST_ANNOTATIONS.iter().any(|start| name.starts_with(start));
+    let (first, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| is_first(name));
+    bounded(first.into_iter().chain(others))
+}
+
+/// The first ones that fit.
+fn bounded(texts: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Arc<str>, Arc<str>> {
     let mut left = MAX_TEXT_BYTES;
     let fitting = texts.into_iter().map_while(|(name, value)| {
         left = left.checked_sub(name.len() + value.len())?;
@@ -195,9 +188,8 @@ fn text(whole: &str) -> Arc<str> {
 mod tests {
     use super::*;
 
-    fn info(pod: &str, annotations: &[&str]) -> PodInfo {
-        let annotations = annotations.iter().map(|&start| start.to_owned()).collect();
-        serde_json::from_str::<Pod>(pod).unwrap().info(&Kept { annotations })
+    fn info(pod: &str) -> PodInfo {
+        serde_json::from_str::<Pod>(pod).unwrap().info()
     }
 
     /// As an API server writes it, with what we do not look at.
@@ -233,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_labels_are_made_of_is_read() {
-        let pod = info(SHOP, &["pyroscope.io/"]);
+        let pod = info(SHOP);
         let owner = pod.owner.as_ref().map(|owner| (&*owner.kind, &*owner.name));
         assert_eq!(
             (&*pod.namespace, &*pod.name, &*pod.uid, &*pod.node),
@@ -246,7 +238,7 @@ mod tests {
         );
         assert_eq!(
             pod.annotations.keys().map(|name| &**name).collect::<Vec<_>>(),
-            ["pyroscope.io/service_name"]
+            ["kubernetes.io/config.seen", "pyroscope.io/service_name"]
         );
         let containers: Vec<String> =
             pod.containers.iter().map(|one| format!("{} {} {}", one.id, one.name, one.image)).collect();
@@ -255,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_not_scheduled_is_nearly_nothing() {
-        assert_eq!(info("{}", &[]), PodInfo::default());
+        assert_eq!(info("{}"), PodInfo::default());
         let list: PodList =
             serde_json::from_str(r#"{"metadata": {"resourceVersion": "1"}, "items": null}"#).unwrap();
         assert!(list.items.is_empty());
@@ -269,13 +261,13 @@ mod tests {
             all.join(",")
         };
         let pod = format!(
-            r#"{{"metadata": {{"name": "{}", "labels": {{{}}}, "annotations": {{"a/b": "{}", {}}}}}}}"#,
+            r#"{{"metadata": {{"name": "{}", "labels": {{{}}}, "annotations": {{"a/b": "{}", "pyroscope.io/x": "1", {}}}}}}}"#,
             "é".repeat(600),
             many(10_000, 50),
             "y".repeat(3000),
             many(100, 1000),
         );
-        let pod = info(&pod, &["a/", "n"]);
+        let pod = info(&pod);
         let bytes = |texts: &BTreeMap<Arc<str>, Arc<str>>| -> usize {
             texts.iter().map(|(name, value)| name.len() + value.len()).sum()
         };
@@ -283,9 +275,10 @@ mod tests {
         assert!((MAX_TEXT_BYTES - 60..=MAX_TEXT_BYTES).contains(&bytes(&pod.labels)));
         assert!((MAX_TEXT_BYTES - 1100..=MAX_TEXT_BYTES).contains(&bytes(&pod.annotations)));
         assert!(!pod.annotations.contains_key("a/b"), "too long for a name");
+        assert!(pod.annotations.contains_key("pyroscope.io/x"), "before the others");
 
         let started = r#"{"name": "c", "containerID": "x://1"},"#.repeat(300);
         let pod = format!(r#"{{"status": {{"containerStatuses": [{}]}}}}"#, started.trim_end_matches(','));
-        assert_eq!(info(&pod, &[]).containers.len(), MAX_CONTAINERS);
+        assert_eq!(info(&pod).containers.len(), MAX_CONTAINERS);
     }
 }

@@ -37,13 +37,7 @@ fn direct(peer: &Peer) -> Access {
 }
 
 fn options(access: Access) -> WatchOptions {
-    WatchOptions {
-        access,
-        node: NODE.to_owned(),
-        annotations: vec!["pyroscope.io/".to_owned()],
-        max_pods: 1000,
-        times: QUICK,
-    }
+    WatchOptions { access, node: NODE.to_owned(), max_pods: 1000, times: QUICK }
 }
 
 impl Running {
@@ -94,7 +88,7 @@ fn pod_on(node: &str, uid: &str, container: &str) -> Value {
     json!({
         "metadata": {
             "name": format!("pod-{uid}"), "namespace": "shop", "uid": uid,
-            "annotations": {"pyroscope.io/service_name": "shop", "other": "x"},
+            "annotations": {"pyroscope.io/service_name": "shop"},
             "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
         },
         "spec": {"nodeName": node, "containers": [{"name": "web", "image": "nginx"}]},
@@ -118,8 +112,8 @@ async fn pods_are_listed_and_then_followed() {
     watch.until_pod("3", "pod-b").await;
     watch.until_pod("2", "").await;
     let table = watch.tables.borrow().table.clone();
-    let annotations: Vec<_> = table.find(Some("b"), None).unwrap().annotations.keys().cloned().collect();
-    assert_eq!(annotations, ["pyroscope.io/service_name".into()]);
+    let annotations = &table.find(Some("b"), None).unwrap().annotations;
+    assert_eq!(annotations.get("pyroscope.io/service_name").map(|name| &**name), Some("shop"));
     // A deleted one goes after a while.
     peer.delete("a");
     watch.until("fewer pods", |status| status.pods == 1).await;
@@ -385,6 +379,21 @@ async fn a_watch_that_is_no_watch_is_not_asked_for_without_a_pause() {
 }
 
 #[tokio::test]
+async fn a_pause_follows_a_short_watch_whatever_it_said() {
+    let peer = Peer::start().await;
+    let mut patient = options(direct(&peer));
+    patient.times.first_pause = Duration::from_secs(3600);
+    patient.times.longest_pause = Duration::from_secs(3600);
+    let mut watch = Running::start(patient);
+    watch.until_watching(1).await;
+    peer.put(pod("a", "1"));
+    watch.until_pod("1", "pod-a").await;
+    peer.end();
+    watch.until_failed("ended", 1).await;
+    assert_eq!(peer.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_skipped_and_counted() {
     let peer = Peer::start().await;
     let mut watch = Running::on(&peer);
@@ -475,19 +484,44 @@ async fn a_kubeconfig_tells_server_and_token() {
     peer.put(pod("a", "1"));
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("config");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "none",
-        "clusters": [{"name": "c", "cluster": {"server": peer.url}}],
-        "users": [{"name": "u", "user": {"token": "secret"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    });
-    let with = |context: Option<&str>| {
-        options(Access::Kubeconfig { path: path.clone(), context: context.map(str::to_owned) })
+    let config = |context: &str| {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": context,
+            "clusters": [{"name": "c", "cluster": {"server": peer.url}}],
+            "users": [{"name": "u", "user": {"token": "secret"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        });
+        std::fs::write(&path, config.to_string()).unwrap();
     };
-    let mut watch = Running::start(with(None));
+    let mut watch = Running::start(options(Access::Kubeconfig { path: path.clone() }));
     watch.until_failed("setup", 1).await;
-    std::fs::write(&path, config.to_string()).unwrap();
+    config("none");
     watch.until_failed("setup", 3).await;
-    let mut watch = Running::start(with(Some("x")));
+    config("x");
     watch.until_pod("1", "pod-a").await;
+}
+
+#[tokio::test]
+async fn one_look_tells_whether_lists_and_watches_are_answered() {
+    let peer = Peer::start().await;
+    peer.put(pod("a", "1"));
+    peer.put(pod("b", "2"));
+    let look = async |server: Option<&str>, node: &str| {
+        let config =
+            KubernetesConfig { api_server: server.map(str::to_owned), ..KubernetesConfig::default() };
+        match probe(&config, &PodEnvironment::default(), node, DEADLINE).await {
+            Reach::NotAsked => "not asked".to_owned(),
+            Reach::Answered { node, pods } => format!("{pods} on {node}"),
+            Reach::Failed(error) => error.with_sources(),
+        }
+    };
+    assert_eq!(look(None, NODE).await, "not asked");
+    assert_eq!(look(Some(&peer.url), NODE).await, "2 on node-7");
+    assert_eq!(
+        look(Some(&peer.url), "a,b").await,
+        KubernetesError::NodeName { node: "a,b".to_owned() }.to_string()
+    );
+    peer.answer_next(200, r#"{"metadata": {"resourceVersion": "1"}, "items": []}"#);
+    peer.answer_next(403, r#"{"message": "cannot watch"}"#);
+    assert_eq!(look(Some(&peer.url), NODE).await, "the API server refuses: 403 cannot watch");
 }

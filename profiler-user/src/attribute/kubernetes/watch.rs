@@ -11,11 +11,9 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{ListParams, VersionMatch, WatchParams};
 use kube::client::Body;
 use kube::core::WatchEvent;
 use tokio::sync::watch::Sender;
@@ -25,20 +23,18 @@ use super::api::Api;
 use super::config::Access;
 use super::error::KubernetesError;
 use super::lines::{Line, Lines};
-use super::object::{Kept, Pod};
+use super::object::Pod;
 use super::pod::PodTable;
 use super::status::WatchStatus;
 use super::store::PodStore;
 use crate::host::{Clock, MonotonicNanos};
 
-/// Pods of a page, where a list is in pages.
-const PAGE: u32 = 100;
+/// Pods to keep: twice as many as the largest nodes are made for.
+pub const MAX_PODS: usize = 1024;
 /// Pages of a list: more than any node's pods, and an end for a server that always has one more.
 const MAX_PAGES: usize = 100;
-/// A watch that ends earlier and said nothing is no watch.
+/// A watch that ends earlier is no watch, whatever it said: without a pause we would ask again and again.
 const SHORTEST_WATCH: Duration = Duration::from_secs(5);
-/// Of a failure's text.
-const MAX_REASON_BYTES: usize = 512;
 /// After so many failures in a row the version may be the trouble.
 const FAILURES_BEFORE_A_LIST: u32 = 3;
 
@@ -88,9 +84,7 @@ pub struct WatchOptions {
     pub access: Access,
     /// The name of this node.
     pub node: String,
-    /// How the names of kept annotations begin.
-    pub annotations: Vec<String>,
-    /// Pods that are kept.
+    /// Pods that are kept; further ones are left out and counted. See [`MAX_PODS`].
     pub max_pods: usize,
     /// How long things take.
     pub times: WatchTimes,
@@ -99,8 +93,7 @@ pub struct WatchOptions {
 /// The watch of this node's pods.
 pub struct PodWatch {
     access: Access,
-    fields: String,
-    kept: Kept,
+    node: String,
     times: WatchTimes,
     clock: Clock,
     store: PodStore,
@@ -108,9 +101,10 @@ pub struct PodWatch {
     version: Option<String>,
     /// Whether the next list is to come from the API server's cache.
     from_cache: bool,
+    /// Since a watch was one: what pauses grow by.
     failures_in_a_row: u32,
-    /// Lines of watches that made sense.
-    lines_read: u64,
+    /// Since the API server said anything that follows on the version.
+    failures_at_version: u32,
     random: fastrand::Rng,
     tables: Sender<PublishedPods>,
     status: Sender<WatchStatus>,
@@ -124,19 +118,17 @@ impl PodWatch {
         tables: Sender<PublishedPods>,
         status: Sender<WatchStatus>,
     ) -> Self {
-        let WatchOptions { access, node, annotations, max_pods, times } = options;
+        let WatchOptions { access, node, max_pods, times } = options;
         Self {
             access,
-            // Pods that have ended have no processes; some nodes have thousands of them.
-            fields: format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"),
-            kept: Kept { annotations },
+            node,
             times,
             clock,
             store: PodStore::new(max_pods, times.linger),
             version: None,
             from_cache: true,
             failures_in_a_row: 0,
-            lines_read: 0,
+            failures_at_version: 0,
             random: fastrand::Rng::new(),
             tables,
             status,
@@ -156,10 +148,11 @@ impl PodWatch {
     /// Connects, lists if need be, and watches again and again, until something fails.
     async fn follow(&mut self) -> Result<Infallible, KubernetesError> {
         // A new client each time: files of a new certificate authority or kubeconfig may be the cure.
-        let api = Api::new(&self.access, self.times.answer_within).await?;
+        let api = Api::new(&self.access, &self.node, self.times.answer_within).await?;
         loop {
             if self.version.is_none() {
-                self.version = Some(self.list(&api).await?);
+                let version = self.list(&api).await?;
+                self.is_at(version);
             }
             self.watch(&api).await?;
         }
@@ -170,7 +163,7 @@ impl PodWatch {
         let mut listed = HashSet::new();
         let mut next_page = None;
         for _ in 0..MAX_PAGES {
-            let page = api.list(&list_params(&self.fields, self.from_cache, next_page)).await?;
+            let page = api.list(self.from_cache, next_page).await?;
             for pod in page.items {
                 listed.insert(pod.metadata.uid.clone());
                 self.put(pod);
@@ -190,15 +183,8 @@ impl PodWatch {
     async fn watch(&mut self, api: &Api) -> Result<(), KubernetesError> {
         // Not all agents that began together come back together.
         let asked = self.times.watch.mul_f64(1.0 - self.random.f64() / 4.0);
-        let params = WatchParams {
-            field_selector: Some(self.fields.clone()),
-            timeout: Some(u32::try_from(asked.as_secs()).unwrap_or(u32::MAX).max(1)),
-            bookmarks: true,
-            ..WatchParams::default()
-        };
         let version = self.version.as_deref().unwrap_or_default();
-        let mut lines = api.watch(&params, version).await?;
-        let lines_before = self.lines_read;
+        let mut lines = api.watch(version, asked).await?;
         let started = self.clock.monotonic();
         self.heard(|status| {
             status.watches += 1;
@@ -207,12 +193,10 @@ impl PodWatch {
         });
         let end = self.read(&mut lines, started, asked + self.times.overdue).await;
         self.status.send_modify(|status| status.is_connected = false);
-        let is_quiet = self.lines_read == lines_before;
-        if self.clock.since(started) >= SHORTEST_WATCH {
-            self.recovered();
-        } else if is_quiet && end.is_ok() {
-            return Err(KubernetesError::Ended);
+        if self.clock.since(started) < SHORTEST_WATCH {
+            return end.and(Err(KubernetesError::Ended));
         }
+        self.recovered();
         end
     }
 
@@ -224,8 +208,8 @@ impl PodWatch {
         longest: Duration,
     ) -> Result<(), KubernetesError> {
         loop {
-            let left = longest.checked_sub(self.clock.since(started));
-            let left = left.ok_or(KubernetesError::Silent { after: longest })?;
+            let age = self.clock.since(started);
+            let left = longest.checked_sub(age).ok_or(KubernetesError::Silent { after: longest })?;
             let expiry = self.store.next_expiry(self.clock.monotonic());
             let wait = expiry.map_or(left, |expiry| expiry.min(left));
             match tokio::time::timeout(wait, lines.next()).await {
@@ -235,6 +219,9 @@ impl PodWatch {
                 Err(_) => {}
             }
             self.expire();
+            if age >= SHORTEST_WATCH {
+                self.recovered();
+            }
         }
     }
 
@@ -247,13 +234,11 @@ impl PodWatch {
             self.heard(|status| status.skipped_events += 1);
             return Ok(());
         };
-        self.lines_read += 1;
-        self.recovered();
         match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => self.changed(pod, false),
             WatchEvent::Deleted(pod) => self.changed(pod, true),
             WatchEvent::Bookmark(bookmark) => {
-                self.is_at(&bookmark.metadata.resource_version);
+                self.is_at(bookmark.metadata.resource_version);
                 self.heard(|_| {});
             }
             WatchEvent::Error(status) if status.code == 410 => return Err(KubernetesError::Gone),
@@ -265,14 +250,15 @@ impl PodWatch {
     }
 
     /// The next watch begins behind this version.
-    fn is_at(&mut self, version: &str) {
+    fn is_at(&mut self, version: String) {
+        self.failures_at_version = 0;
         if !version.is_empty() {
-            self.version = Some(version.to_owned());
+            self.version = Some(version);
         }
     }
 
     fn changed(&mut self, pod: Pod, is_deleted: bool) {
-        self.is_at(&pod.metadata.resource_version);
+        self.is_at(pod.metadata.resource_version.clone());
         let uid = pod.metadata.uid.clone();
         // Also a deleted one: it may have had a container that nobody has told us of.
         let is_new = self.put(pod);
@@ -286,7 +272,7 @@ impl PodWatch {
     }
 
     fn put(&mut self, pod: Pod) -> bool {
-        !pod.metadata.uid.is_empty() && self.store.put(pod.info(&self.kept))
+        !pod.metadata.uid.is_empty() && self.store.put(pod.info())
     }
 
     /// Lets deleted pods go whose time is over.
@@ -320,13 +306,14 @@ impl PodWatch {
 
     fn note(&mut self, failure: &KubernetesError) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.failures_at_version = self.failures_at_version.saturating_add(1);
         let is_gone = matches!(failure, KubernetesError::Gone);
-        if is_gone || self.failures_in_a_row >= FAILURES_BEFORE_A_LIST {
+        if is_gone || self.failures_at_version >= FAILURES_BEFORE_A_LIST {
             self.version = None;
         }
         // What the cache has may be too old to watch from.
         self.from_cache &= !is_gone;
-        let reason = reason(failure);
+        let reason = failure.with_sources();
         if self.failures_in_a_row == 1 && !is_gone {
             warn!(reason, "the pods of this node are not watched");
         }
@@ -342,31 +329,4 @@ impl PodWatch {
         let longest = self.times.first_pause.saturating_mul(1 << doublings).min(self.times.longest_pause);
         longest.mul_f64(1.0 - self.random.f64() / 2.0)
     }
-}
-
-/// A list of all pods. The API server keeps a cache by node; a list of the latest goes to its database, page by page.
-fn list_params(fields: &str, from_cache: bool, next_page: Option<String>) -> ListParams {
-    let fields = ListParams::default().fields(fields);
-    if from_cache && next_page.is_none() {
-        ListParams {
-            resource_version: Some("0".to_owned()),
-            version_match: Some(VersionMatch::NotOlderThan),
-            ..fields
-        }
-    } else {
-        ListParams { limit: Some(PAGE), continue_token: next_page, ..fields }
-    }
-}
-
-/// The failure and what is behind it, as one line.
-fn reason(failure: &KubernetesError) -> String {
-    let mut reason = failure.to_string();
-    let mut source = failure.source();
-    while let Some(error) = source {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        source = error.source();
-    }
-    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    reason
 }

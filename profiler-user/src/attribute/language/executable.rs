@@ -6,7 +6,7 @@
 //!   needs libstdc++ or libc++, or has their exceptions' names among the constants  C++
 //! ```
 //!
-//! Section headers, some entries, and at most 2 MiB of constants are read, once a file. Stripped files show all of that.
+//! Section headers, some entries, and at most 1 MiB of constants are read, once a file. Stripped files show all of that.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ const COMMENT_BYTES_MAX: u64 = 4 << 10;
 /// 4,096 entries.
 const DYNAMIC_BYTES_MAX: u64 = 64 << 10;
 /// At the start and at the end of the constants each.
-const CONSTANTS_BYTES_MAX: u64 = 1 << 20;
+const CONSTANTS_BYTES_MAX: u64 = 512 << 10;
 /// Of a library's name.
 const NAME_BYTES_MAX: usize = 32;
 

@@ -71,7 +71,7 @@ impl fmt::Display for Language {
 }
 
 /// Executables of interpreters: the name, behind which a version may stand.
-const INTERPRETERS: [(&str, Language); 12] = [
+const INTERPRETERS: [(&str, Language); 11] = [
     ("python", Language::Python),
     ("pypy", Language::Python),
     ("java", Language::Java),
@@ -82,7 +82,6 @@ const INTERPRETERS: [(&str, Language); 12] = [
     ("php-fpm", Language::Php),
     ("php-cgi", Language::Php),
     ("php-cli", Language::Php),
-    ("frankenphp", Language::Php),
     ("perl", Language::Perl),
 ];
 

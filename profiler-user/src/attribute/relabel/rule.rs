@@ -26,7 +26,7 @@ const MAX_VALUE_BYTES: usize = 16 << 10;
 /// No label gets a longer name. The database takes 1,024 bytes too.
 const MAX_NAME_BYTES: usize = 1024;
 /// `labelmap` can double the labels; beyond this no new one is added. The database takes 30.
-const MAX_LABELS: usize = 1024;
+const MAX_LABELS: usize = 4096;
 
 const DEFAULT_SEPARATOR: &str = ";";
 const DEFAULT_REGEX: &str = "(.*)";

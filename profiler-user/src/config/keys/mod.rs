@@ -48,7 +48,8 @@ settings! {
         unwind_tables_max: ByteSize = Key::new("sampling.unwind_tables_max", "BYTES").default("64MiB");
 
         /// Folder where unwind rows are kept for the next start, in 256 MiB at most; an empty name for nowhere.
-        cache_dir: Option<PathBuf> = Key::new("sampling.cache_dir", "FOLDER").default("/var/cache/flamekeeper").empty_counts();
+        cache_dir: Option<PathBuf> =
+            Key::new("sampling.cache_dir", "FOLDER").default("/var/cache/flamekeeper").empty_counts();
 
         /// Do not leave flamekeeper itself out.
         include_self: bool = Key::new("sampling.include_self", "BOOL").default("false");
@@ -62,12 +63,14 @@ settings! {
         ///
         /// While it takes more, the sampling rate goes down in steps; it comes back when there is room again. Totals stay CPU
         /// time: fewer samples weigh more.
-        cpu_percent: f64 = Key::new("budget.cpu_percent", "PERCENT").default("1").between("0", "10000").reload();
+        cpu_percent: f64 =
+            Key::new("budget.cpu_percent", "PERCENT").default("1").between("0", "10000").reload();
 
         /// Memory that it may take, resident; caches are emptied when it comes near.
         ///
         /// The tables in the kernel are not part of it: they have `sampling.unwind_tables_max`.
-        memory_max: ByteSize = Key::new("budget.memory_max", "BYTES").default("256MiB").at_least("64MiB").reload();
+        memory_max: ByteSize =
+            Key::new("budget.memory_max", "BYTES").default("256MiB").at_least("64MiB").reload();
     }
 }
 
@@ -78,15 +81,18 @@ settings! {
         dir: PathBuf = Key::new("spool.dir", "FOLDER").default("/var/lib/flamekeeper/spool");
 
         /// What it may take on disk; the oldest windows go first, and are counted.
-        max_bytes: ByteSize = Key::new("spool.max_bytes", "BYTES").default("256MiB").at_least("1MiB").reload();
+        max_bytes: ByteSize =
+            Key::new("spool.max_bytes", "BYTES").default("256MiB").at_least("1MiB").reload();
 
         /// What it leaves free in its file system; by default 5 % of it, or 512 MiB if that is less.
-        min_free_bytes: Option<ByteSize> = Key::new("spool.min_free_bytes", "BYTES").example("\"512MiB\"").reload();
+        min_free_bytes: Option<ByteSize> =
+            Key::new("spool.min_free_bytes", "BYTES").example("\"512MiB\"").reload();
 
         /// Age from which the database takes no profile any more, its `reject_older_than`.
         ///
         /// Older windows are not sent but set aside in the spool, within its size; `flamekeeper spool` reads them.
-        reject_older_than: Duration = Key::new("spool.reject_older_than", "TIME").default("1h").between("1m", "30days").reload();
+        reject_older_than: Duration =
+            Key::new("spool.reject_older_than", "TIME").default("1h").between("1m", "30days").reload();
     }
 }
 
@@ -96,7 +102,8 @@ settings! {
         /// Labels of every series.
         ///
         /// `team=core,site=north` as an option or a variable.
-        static_labels: BTreeMap<String, String> = Key::new("labels.static", "NAME=VALUE").example("{ team = \"core\" }").reload();
+        static_labels: BTreeMap<String, String> =
+            Key::new("labels.static", "NAME=VALUE").example("{ team = \"core\" }").reload();
 
         /// The label `instance`; by default the name of the host.
         instance: Option<String> = Key::new("labels.instance", "NAME").example("\"host-7\"").reload();
@@ -105,13 +112,15 @@ settings! {
         hostname: bool = Key::new("labels.hostname", "BOOL").default("false").reload();
 
         /// How many label sets a window may have; the smallest beyond go to `service_name="other"`, and are counted.
-        label_sets_max: u32 = Key::new("labels.label_sets_max", "COUNT").default("200").between("1", "5000").reload();
+        label_sets_max: u32 =
+            Key::new("labels.label_sets_max", "COUNT").default("200").between("1", "5000").reload();
 
         /// Rules that rewrite labels or drop processes, as Prometheus defines them, applied in order.
         ///
         /// `keep` and `drop` decide before anything is built for a process. As an option or a variable: a list of tables in
         /// TOML, such as `[{action = "drop", source_labels = ["service_name"], regex = "cron.*"}]`.
-        relabel_configs: Tables<RelabelRule> = Key::new("labels.relabel_configs", "TOML").elements(RelabelRule::KEYS).reload();
+        relabel_configs: Tables<RelabelRule> =
+            Key::new("labels.relabel_configs", "TOML").elements(RelabelRule::KEYS).reload();
     }
 }
 
@@ -129,16 +138,20 @@ settings! {
         node_name: Option<String> = Key::new("kubernetes.node_name", "NAME").example("\"node-7\"");
 
         /// Address and credentials of the API server, for agents outside a pod.
-        kubeconfig: Option<PathBuf> = Key::new("kubernetes.kubeconfig", "FILE").example("\"/etc/flamekeeper/kubeconfig\"");
+        kubeconfig: Option<PathBuf> =
+            Key::new("kubernetes.kubeconfig", "FILE").example("\"/etc/flamekeeper/kubeconfig\"");
 
         /// The API server, in place of the one that a pod's environment names.
-        api_server: Option<Url> = Key::new("kubernetes.api_server", "URL").example("\"https://10.0.0.1:6443\"");
+        api_server: Option<Url> =
+            Key::new("kubernetes.api_server", "URL").example("\"https://10.0.0.1:6443\"");
 
         /// Token for the API server, in place of the service account's; read again when it changes.
-        token_file: Option<PathBuf> = Key::new("kubernetes.token_file", "FILE").example("\"/etc/flamekeeper/token\"");
+        token_file: Option<PathBuf> =
+            Key::new("kubernetes.token_file", "FILE").example("\"/etc/flamekeeper/token\"");
 
         /// Certificate authority of the API server, in place of the service account's.
-        ca_file: Option<PathBuf> = Key::new("kubernetes.ca_file", "FILE").example("\"/etc/flamekeeper/ca.crt\"");
+        ca_file: Option<PathBuf> =
+            Key::new("kubernetes.ca_file", "FILE").example("\"/etc/flamekeeper/ca.crt\"");
     }
 }
 
@@ -149,13 +162,17 @@ settings! {
         docker_dirs: Vec<PathBuf> = Key::new("containers.docker_dirs", "FOLDER").default("/var/lib/docker");
 
         /// containerd's state folders.
-        containerd_dirs: Vec<PathBuf> = Key::new("containers.containerd_dirs", "FOLDER").default("/run/containerd,/run/k3s/containerd,/var/snap/microk8s/common/run/containerd");
+        containerd_dirs: Vec<PathBuf> =
+            Key::new("containers.containerd_dirs", "FOLDER")
+                .default("/run/containerd,/run/k3s/containerd,/var/snap/microk8s/common/run/containerd");
 
         /// Run roots of containers/storage, which CRI-O and Podman share.
-        storage_run_dirs: Vec<PathBuf> = Key::new("containers.storage_run_dirs", "FOLDER").default("/run/containers/storage");
+        storage_run_dirs: Vec<PathBuf> =
+            Key::new("containers.storage_run_dirs", "FOLDER").default("/run/containers/storage");
 
         /// Graph roots of containers/storage.
-        storage_dirs: Vec<PathBuf> = Key::new("containers.storage_dirs", "FOLDER").default("/var/lib/containers/storage");
+        storage_dirs: Vec<PathBuf> =
+            Key::new("containers.storage_dirs", "FOLDER").default("/var/lib/containers/storage");
 
         /// Folders with homes in them, for the containers of users who run Podman or Docker without root.
         home_dirs: Vec<PathBuf> = Key::new("containers.home_dirs", "FOLDER").default("/home");
@@ -174,7 +191,8 @@ settings! {
         ///
         /// As an option or a variable: a list of tables in TOML, in place of the file's. The options and variables of single
         /// keys lie over the first endpoint, or are one if there is none.
-        endpoints: Tables<Endpoint> = Key::new("push", "TOML").elements(Endpoint::KEYS).first_has_options().reload();
+        endpoints: Tables<Endpoint> =
+            Key::new("push", "TOML").elements(Endpoint::KEYS).first_has_options().reload();
     }
 }
 
@@ -184,10 +202,12 @@ settings! {
     /// Pyroscope takes 4 MiB, 16,000 samples, and of a tenant no more than 2 MB at a time; raise these only with its limits.
     pub struct ProfileLimits {
         /// Size of a profile before compression.
-        max_bytes: ByteSize = Key::new("profile.max_bytes", "BYTES").default("1536KiB").between("64KiB", "64MiB").reload();
+        max_bytes: ByteSize =
+            Key::new("profile.max_bytes", "BYTES").default("1536KiB").between("64KiB", "64MiB").reload();
 
         /// Distinct stacks in a profile.
-        max_samples: u32 = Key::new("profile.max_samples", "COUNT").default("16000").between("100", "1000000").reload();
+        max_samples: u32 =
+            Key::new("profile.max_samples", "COUNT").default("16000").between("100", "1000000").reload();
     }
 }
 
@@ -203,7 +223,8 @@ settings! {
         token: Option<Secret> = Key::new("http.token", "TOKEN").example("\"0123456789abcdef\"").reload();
 
         /// File with the token, in place of it.
-        token_file: Option<PathBuf> = Key::new("http.token_file", "FILE").example("\"/etc/flamekeeper/http-token\"").reload();
+        token_file: Option<PathBuf> =
+            Key::new("http.token_file", "FILE").example("\"/etc/flamekeeper/http-token\"").reload();
 
         /// Whether loopback needs the token too: for hosts whose users may not see each other's programs.
         loopback_needs_token: bool = Key::new("http.loopback_needs_token", "BOOL").default("false").reload();
@@ -211,7 +232,8 @@ settings! {
         /// Names beside `localhost` that this host is asked by over loopback.
         ///
         /// Requests with another name in `Host` are refused: they may come from a page in a browser.
-        allowed_hosts: Vec<String> = Key::new("http.allowed_hosts", "NAME").example("[\"profiles.example.org\"]").reload();
+        allowed_hosts: Vec<String> =
+            Key::new("http.allowed_hosts", "NAME").example("[\"profiles.example.org\"]").reload();
     }
 }
 
@@ -230,7 +252,8 @@ settings! {
     /// How it ends.
     pub struct Shutdown {
         /// Time from SIGTERM until the last window is in the spool; whatever is not there by then is lost, and counted.
-        drain_timeout: Duration = Key::new("shutdown.drain_timeout", "TIME").default("10s").between("1s", "5m").reload();
+        drain_timeout: Duration =
+            Key::new("shutdown.drain_timeout", "TIME").default("10s").between("1s", "5m").reload();
     }
 }
 

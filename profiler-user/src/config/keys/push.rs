@@ -24,31 +24,39 @@ settings! {
         tenant: Option<String> = Key::new("tenant", "NAME").example("\"demo\"").reload();
 
         /// User of basic authentication.
-        basic_auth_username: Option<String> = Key::new("basic_auth.username", "NAME").example("\"1234\"").reload();
+        basic_auth_username: Option<String> =
+            Key::new("basic_auth.username", "NAME").example("\"1234\"").reload();
 
         /// Password of basic authentication.
-        basic_auth_password: Option<Secret> = Key::new("basic_auth.password", "PASSWORD").example("\"secret\"").reload();
+        basic_auth_password: Option<Secret> =
+            Key::new("basic_auth.password", "PASSWORD").example("\"secret\"").reload();
 
         /// File with the password, in place of it; read again when it changes.
-        basic_auth_password_file: Option<PathBuf> = Key::new("basic_auth.password_file", "FILE").example("\"/etc/flamekeeper/password\"").reload();
+        basic_auth_password_file: Option<PathBuf> =
+            Key::new("basic_auth.password_file", "FILE").example("\"/etc/flamekeeper/password\"").reload();
 
         /// Token of bearer authentication.
         bearer_token: Option<Secret> = Key::new("bearer_token", "TOKEN").example("\"secret\"").reload();
 
         /// File with the token, in place of it; read again when it changes.
-        bearer_token_file: Option<PathBuf> = Key::new("bearer_token_file", "FILE").example("\"/etc/flamekeeper/token\"").reload();
+        bearer_token_file: Option<PathBuf> =
+            Key::new("bearer_token_file", "FILE").example("\"/etc/flamekeeper/token\"").reload();
 
         /// Certificates of authorities to trust, PEM, in place of the system's.
-        tls_ca_file: Option<PathBuf> = Key::new("tls.ca_file", "FILE").example("\"/etc/flamekeeper/ca.crt\"").reload();
+        tls_ca_file: Option<PathBuf> =
+            Key::new("tls.ca_file", "FILE").example("\"/etc/flamekeeper/ca.crt\"").reload();
 
         /// Own certificate, PEM, for databases that ask for one.
-        tls_cert_file: Option<PathBuf> = Key::new("tls.cert_file", "FILE").example("\"/etc/flamekeeper/client.crt\"").reload();
+        tls_cert_file: Option<PathBuf> =
+            Key::new("tls.cert_file", "FILE").example("\"/etc/flamekeeper/client.crt\"").reload();
 
         /// Private key of the certificate, PEM.
-        tls_key_file: Option<PathBuf> = Key::new("tls.key_file", "FILE").example("\"/etc/flamekeeper/client.key\"").reload();
+        tls_key_file: Option<PathBuf> =
+            Key::new("tls.key_file", "FILE").example("\"/etc/flamekeeper/client.key\"").reload();
 
         /// Believe whoever answers. For trying out only.
-        tls_insecure_skip_verify: bool = Key::new("tls.insecure_skip_verify", "BOOL").default("false").reload();
+        tls_insecure_skip_verify: bool =
+            Key::new("tls.insecure_skip_verify", "BOOL").default("false").reload();
 
         /// Further headers of each request.
         ///

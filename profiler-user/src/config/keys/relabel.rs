@@ -8,7 +8,8 @@ settings! {
     /// A rule that rewrites labels or drops processes.
     pub struct RelabelRule {
         /// Labels whose values, joined by the separator, the rule looks at.
-        source_labels: Vec<String> = Key::new("source_labels", "NAME").example("[\"__meta_systemd_unit\"]").reload();
+        source_labels: Vec<String> =
+            Key::new("source_labels", "NAME").example("[\"__meta_systemd_unit\"]").reload();
 
         /// What joins the values.
         separator: String = Key::new("separator", "TEXT").default(";").reload();

@@ -198,3 +198,6 @@ impl Disk for Folder {
         Ok(Space { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
     }
 }
+
+#[cfg(test)]
+mod tests;
