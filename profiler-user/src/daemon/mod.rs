@@ -38,7 +38,6 @@ use crate::capture::{CaptureError, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
-use crate::deliver::spool::state::Endpoint as SpoolEndpoint;
 use crate::deliver::spool::{Spool, SpoolSettings};
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
@@ -49,7 +48,7 @@ pub use error::DaemonError;
 use labelling::{Labelling, Sources};
 use metadata::Metadata;
 use names::Names;
-use network::{Network, endpoint_key};
+use network::{Network, spool_endpoints};
 use sampling::{Sampling, label_budget};
 use self_account::SelfAccounts;
 use sender::EndpointCounts;
@@ -167,7 +166,7 @@ pub async fn run(
     }
     network_stop.send_replace(true);
     join_within(network, NETWORK_ENDS_WITHIN).await;
-    tracing::info!("ended");
+    account.last_words();
     Ok(())
 }
 
@@ -177,18 +176,7 @@ fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> 
         min_free_bytes: config.spool.min_free_bytes.map(|bytes| bytes.as_u64()),
         ..SpoolSettings::default()
     };
-    // Sending takes a moment, and clocks differ a little.
-    let takes_back = config.spool.reject_older_than.saturating_sub(Duration::from_secs(60));
-    let endpoint = |table: &crate::config::Endpoint| SpoolEndpoint {
-        key: endpoint_key(table),
-        name: table
-            .to_push()
-            .validate()
-            .map_or_else(|_| table.url.to_string(), |endpoint| endpoint.name().to_owned()),
-        takes_back: Some(takes_back),
-    };
-    let endpoints = config.push.endpoints.iter().map(endpoint).collect();
-    Ok(Spool::open_folder(&config.spool.dir, settings, endpoints, host)?)
+    Ok(Spool::open_folder(&config.spool.dir, settings, spool_endpoints(config), host)?)
 }
 
 fn open_session(
