@@ -8,8 +8,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
-    KIND_SNAPSHOT, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SNAPSHOT_QUOTAS, SNAPSHOT_SPAN_BITS,
-    SampleEvent, SamplerConfig, SnapshotEvent,
+    KIND_SNAPSHOT, LIFE_NANOS_MIN, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SNAPSHOT_QUOTAS,
+    SNAPSHOT_SPAN_BITS, SampleEvent, SamplerConfig, SnapshotEvent,
 };
 use profiler_common::outcome::Outcome;
 
@@ -75,13 +75,10 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     true
 }
 
-/// As user space sees it: 200 ms.
-const LIFE_NANOS: u64 = 200_000_000;
-
 /// Whether the process is no short one.
 #[inline(always)]
 fn has_lived(sample: &SampleEvent) -> bool {
-    helpers::boot_nanos().wrapping_sub(sample.start_time) > LIFE_NANOS
+    helpers::boot_nanos().wrapping_sub(sample.start_time) > LIFE_NANOS_MIN
 }
 
 /// How many the process has sent in this span of time, with this one.

@@ -7,8 +7,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
-    BLOCK_ROWS, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, SampleEvent, WalkedMapping,
-    stack_slot,
+    BLOCK_ROWS, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, SampleEvent,
+    WALKED_FRAMES_MAX, WalkedMapping, stack_slot,
 };
 use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
@@ -24,8 +24,6 @@ use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
 
 /// Where a frame's tag says that it is bound to its process.
 const PROCESS_BOUND_SHIFT: u32 = 57;
-/// Frames walked at most: some 70 µs.
-const FRAMES_MAX: u32 = 2048;
 
 #[cfg(bpf_target_arch = "x86_64")]
 const ARCH: Arch = Arch::X86_64;
@@ -52,7 +50,7 @@ pub fn walk_user_stack(walk: &mut Walk, scratch: &mut StackScratch) {
     let mut cursor = Cursor { walk, scratch };
     // SAFETY: the callback has the signature that the helper asks for, and the cursor lives until it returns.
     unsafe {
-        raw::bpf_loop(FRAMES_MAX, walk_frame as *const () as *mut c_void, (&raw mut cursor).cast(), 0);
+        raw::bpf_loop(WALKED_FRAMES_MAX, walk_frame as *const () as *mut c_void, (&raw mut cursor).cast(), 0);
     }
 }
 

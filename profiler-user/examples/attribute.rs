@@ -9,7 +9,7 @@ use profiler_user::attribute::containers::{ContainerFolders, ContainerStore};
 use profiler_user::attribute::rules::HostLabels;
 use profiler_user::collect::Tgid;
 use profiler_user::host::{Host, MonotonicNanos};
-use profiler_user::process::ProcessId;
+use profiler_user::process::ProcessKey;
 use profiler_user::process::files::FileTable;
 use profiler_user::process::scan;
 use profiler_user::process::table::Program;
@@ -40,7 +40,12 @@ fn main() -> anyhow::Result<()> {
             files: &files,
         };
         let is_kernel_thread = scan::is_kernel_thread(&host.proc, *tgid);
-        let facts = ProcessFacts { tgid: *tgid, run: ProcessId(position), is_kernel_thread, program };
+        let facts = ProcessFacts {
+            tgid: *tgid,
+            run: ProcessKey { tgid: *tgid, start_time: 0, exec_id: position },
+            is_kernel_thread,
+            program,
+        };
         let started = host.clock.monotonic();
         let said = attributor.attribute(&facts, MonotonicNanos(0));
         let answered = host.clock.monotonic();

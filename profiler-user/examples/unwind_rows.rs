@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use profiler_common::unwind_rule::Unsupported;
 use profiler_user::elf::ElfHeaders;
+use profiler_user::host::MonotonicNanos;
 use profiler_user::unwind::cache::{CACHE_BYTES_MAX, CacheKey, RowCache};
 use profiler_user::unwind::{Budget, FileRows, RowStats, RuleTable, read_rows};
 use rustix::time::{ClockId, clock_gettime};
@@ -72,7 +73,7 @@ fn measure(path: &Path, rounds: u32, table: &mut RuleTable) -> Result<Rows> {
         rows = read_rows(&file, &headers, Budget::default())?;
         cpu_millis.push((cpu_micros() - before) as f64 / 1000.0);
     }
-    rows.pages().iter().for_each(|page| drop(table.page_rows(&rows, page.number)));
+    rows.pages().iter().for_each(|page| drop(table.take_page(&rows, page.number, MonotonicNanos(0))));
     let (cached_bytes, cached_millis) = cached(&file, &headers, &rows, rounds)?;
     let stats = rows.stats();
     Ok(Rows {

@@ -4,8 +4,10 @@
 //! cannot be profiled. A capture lasts two or three seconds at a high rate: enough samples to tell a share.
 
 mod commands;
+mod configuration;
 mod containers;
 mod debug_files;
+mod deployment;
 mod doctor;
 mod formats;
 mod hostile;
@@ -16,6 +18,7 @@ mod naming;
 mod outputs;
 mod privileges;
 mod processes;
+mod push;
 mod second_opinion;
 mod traces;
 mod usage;

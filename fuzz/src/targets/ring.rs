@@ -2,14 +2,12 @@
 //!
 //! An event is its length in 2 bytes and itself; the ring gives each with its length too.
 
+use profiler_common::abi::WALKED_FRAMES_MAX;
 use profiler_common::address::RuntimeAddr;
 use profiler_common::unwind_rule::{Base, Rule, Saved};
 use profiler_user::collect::StackSnapshot;
 use profiler_user::collect::decode::{RingEvent, decode};
 use profiler_user::unwind::offline::{Code, RuleAt, unwind};
-
-/// Frames walked at most, off line as in the kernel half.
-const FRAMES_MAX: usize = 2048;
 
 pub(crate) fn run(bytes: &[u8]) {
     let mut rest = bytes;
@@ -36,7 +34,7 @@ fn check(snapshot: &StackSnapshot, event_bytes: usize) {
         Ok(unwound) => unwound.frames,
         Err(waits) => waits.so_far.frames,
     };
-    assert!(frames.len() <= FRAMES_MAX, "{} frames", frames.len());
+    assert!(frames.len() <= WALKED_FRAMES_MAX as usize, "{} frames", frames.len());
 }
 
 /// Code whose rule is chosen by its address, so that the bytes choose it.

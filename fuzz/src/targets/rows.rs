@@ -2,6 +2,7 @@
 
 use profiler_common::address::ElfVaddr;
 use profiler_common::unwind_row::TEXT_PAGE_BITS;
+use profiler_user::host::MonotonicNanos;
 use profiler_user::unwind::{Budget, FileRows, RuleTable, UnwindError, read_rows};
 
 use profiler_user::elf::ElfHeaders;
@@ -39,7 +40,8 @@ fn check(rows: &FileRows) {
         assert_eq!(of_page.first().map(|row| row.pc_in_page), Some(0), "a page begins with what is in force");
         assert!(of_page.is_sorted_by(|a, b| a.pc_in_page < b.pc_in_page), "rows out of order");
         assert!(of_page.iter().all(|row| usize::from(row.rule) < rules), "a row without a rule");
-        assert_eq!(table.page_rows(rows, page.number).len(), of_page.len());
+        let taken = table.take_page(rows, page.number, MonotonicNanos(0)).expect("a file has room");
+        assert_eq!(taken.rows.len(), of_page.len());
         let start = u64::from(page.number) << TEXT_PAGE_BITS;
         // The search of the kernel half finds each row, and what is in force behind it.
         for row in of_page.iter().take(64) {

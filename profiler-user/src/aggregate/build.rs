@@ -11,9 +11,9 @@ use super::locations::{Locations, marker_text};
 use super::profile::{Process, Profile, Sample, SampledEvent, Thread, TimedSample};
 use super::window::{PartId, StackKey, Window};
 use crate::host::{Clock, MonotonicNanos};
-use crate::process::files::FileTable;
+use crate::process::files::CodeFile;
 use crate::process::scan::file_name;
-use crate::process::table::ProcessTable;
+use crate::process::table::{Sampled, SampledProcess};
 use crate::process::{FileId, Place};
 use crate::symbolize::NamedAddress;
 
@@ -42,17 +42,20 @@ pub struct Finished {
 /// Joins samples and names.
 pub fn build(
     window: &Window,
-    processes: &ProcessTable,
-    names: &HashMap<Place, NamedAddress>,
+    sampled: &Sampled,
+    names: &HashMap<Place, Arc<NamedAddress>>,
     capture: &Capture,
     clock: &Clock,
 ) -> Finished {
-    let mut locations = Locations::new(processes.files());
-    let location_ids: Vec<u32> =
-        window.places().iter().map(|&place| locations.add(place, names.get(&place))).collect();
+    let mut locations = Locations::new(&sampled.files);
+    let location_ids: Vec<u32> = window
+        .places()
+        .iter()
+        .map(|&place| locations.add(place, names.get(&place).map(|name| &**name)))
+        .collect();
     let mut stacks = Stacks {
         window,
-        files: processes.files(),
+        files: &sampled.files,
         location_ids: &location_ids,
         locations,
         ids: HashMap::new(),
@@ -61,12 +64,12 @@ pub fn build(
         file_names: HashMap::new(),
     };
 
-    let threads: Vec<Thread> = processes
-        .sampled_threads()
+    let threads: Vec<Thread> = sampled
+        .threads
         .iter()
         .map(|thread| Thread { process: thread.process.0, tid: thread.tid.0, name: Arc::clone(&thread.name) })
         .collect();
-    let profile_processes = profile_processes(processes, capture, clock);
+    let profile_processes = profile_processes(&sampled.processes, capture, clock);
     let mut completeness = Completeness::default();
     let mut samples: Vec<Sample> = Vec::new();
     for (thread, key, tally) in window.tallies() {
@@ -107,14 +110,14 @@ pub fn build(
     Finished { profile, completeness }
 }
 
-fn profile_processes(processes: &ProcessTable, capture: &Capture, clock: &Clock) -> Vec<Process> {
-    let process = |sampled: &crate::process::table::SampledProcess| Process {
+fn profile_processes(processes: &[SampledProcess], capture: &Capture, clock: &Clock) -> Vec<Process> {
+    let process = |sampled: &SampledProcess| Process {
         pid: sampled.tgid.0,
         executable_name: Arc::clone(&sampled.executable_name),
         started_nanos: clock.wall(sampled.started.unwrap_or(capture.started)).0,
         ended_nanos: sampled.ended.map(|at| clock.wall(at).0),
     };
-    processes.sampled_processes().iter().map(process).collect()
+    processes.iter().map(process).collect()
 }
 
 /// Entry points are among the outermost frames: behind `main`'s caller, in a C library that has no frame
@@ -124,7 +127,7 @@ const ENTRY_DEPTH: usize = 3;
 /// Whole stacks out of parts, each once.
 struct Stacks<'a> {
     window: &'a Window,
-    files: &'a FileTable,
+    files: &'a HashMap<FileId, Arc<CodeFile>>,
     location_ids: &'a [u32],
     locations: Locations<'a>,
     ids: HashMap<StackKey, u32>,
@@ -201,7 +204,7 @@ impl Stacks<'_> {
     fn code_at_end(&mut self, part: PartId) -> Option<EndedIn> {
         match self.outermost(part)? {
             Place::File(file, _) => {
-                let found = self.files.get(file);
+                let found = self.files.get(&file);
                 let name = || found.map_or_else(|| "".into(), |file| file_name(file.path.as_os_str()));
                 let name = Arc::clone(self.file_names.entry(file).or_insert_with(name));
                 let elf = found.and_then(|file| file.elf.as_ref());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::profile::{Function, Line, Location, Mapping, Space};
 use crate::elf::ElfHeaders;
-use crate::process::files::{CodeFile, FileTable};
+use crate::process::files::CodeFile;
 use crate::process::{FileId, Place};
 use crate::symbolize::{NamedAddress, NamedFunction, NamedLine};
 use profiler_common::address::FileOffset;
@@ -13,7 +13,7 @@ use profiler_common::outcome::Outcome;
 
 /// Builds the three tables.
 pub(super) struct Locations<'a> {
-    files: &'a FileTable,
+    files: &'a HashMap<FileId, Arc<CodeFile>>,
     pub(super) locations: Vec<Location>,
     pub(super) functions: Vec<Function>,
     pub(super) mappings: Vec<Mapping>,
@@ -32,7 +32,7 @@ enum MappingKey {
 }
 
 impl<'a> Locations<'a> {
-    pub(super) fn new(files: &'a FileTable) -> Self {
+    pub(super) fn new(files: &'a HashMap<FileId, Arc<CodeFile>>) -> Self {
         Self {
             files,
             locations: Vec::new(),
@@ -65,7 +65,7 @@ impl<'a> Locations<'a> {
     }
 
     fn in_file(&mut self, id: FileId, offset: FileOffset, name: Option<&NamedAddress>) -> u32 {
-        let Some(file) = self.files.get(id) else { return self.marker("[file unknown]".into()) };
+        let Some(file) = self.files.get(&id) else { return self.marker("[file unknown]".into()) };
         let vaddr = file.elf.as_ref().and_then(|elf| elf.code_vaddr(offset));
         let mapping = self.file_mapping(id, file, offset);
         let module = crate::process::scan::file_name(file.path.as_os_str());

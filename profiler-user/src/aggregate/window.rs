@@ -12,13 +12,14 @@ use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
+use super::interned::Interned;
 use crate::collect::loss::Counts;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, StackHash};
 use crate::host::MonotonicNanos;
-use crate::process::mappings::Mappings;
 use crate::process::table::{ProcessTable, SampleOwner};
 use crate::process::{Place, ThreadId};
+use crate::unwind::snapshots::Walked;
 
 /// A list of places, leaf first. Index into [`Window::part`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,17 +60,6 @@ pub struct TimelineEntry {
     pub stack: StackKey,
     /// Weight.
     pub weight: u64,
-}
-
-/// A user part that user space has walked.
-#[derive(Clone, Copy, Debug)]
-pub struct WalkedPart<'a> {
-    /// Leaf first, by addresses in the process.
-    pub frames: &'a [Frame],
-    /// How the walk ended.
-    pub outcome: Outcome,
-    /// What was mapped in the process then, every file opened.
-    pub mappings: &'a Mappings,
 }
 
 /// Most samples on a time line: 128 CPUs at 99 Hz for 20 minutes, 0.7 GB. Those beyond are counted.
@@ -113,56 +103,54 @@ impl Window {
         }
     }
 
-    /// Takes a sample whose stack the kernel half walked. Calls `ask_again` for each part whose definition is missing.
+    /// Hands over what it has, and is empty.
+    pub fn take_all(&mut self) -> Self {
+        let keep_timeline = self.timeline.is_some();
+        std::mem::replace(self, Self::new(keep_timeline))
+    }
+
+    /// Takes a sample, with its user part if that was walked here. Calls `ask_again` for each part whose definition is
+    /// missing.
     pub fn take(
         &mut self,
         sample: &RawSample,
         owner: SampleOwner,
+        walked: Option<&Walked>,
         stacks: &mut DefinedStacks,
         processes: &mut ProcessTable,
         mut ask_again: impl FnMut(StackHash),
     ) {
         let mut is_whole = true;
-        let mut part = |hash: StackHash, generation: u64| {
-            self.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
+        let mut part = |window: &mut Self, hash: StackHash, generation: u64| {
+            window.part_of(hash, generation, sample, owner, stacks, processes).unwrap_or_else(|| {
                 ask_again(hash);
                 is_whole = false;
-                self.marker(Outcome::DefinitionMissing)
+                window.marker(Outcome::DefinitionMissing)
             })
         };
         // Kernel addresses mean the same in every process and at every time.
-        let kernel = sample.kernel_stack.map(|hash| part(hash, 0));
-        let user = sample.user_stack.map(|hash| part(hash, owner.mappings_generation));
+        let kernel = sample.kernel_stack.map(|hash| part(self, hash, 0));
+        let user = match walked {
+            None => sample.user_stack.map(|hash| part(self, hash, owner.mappings_generation)),
+            Some(_) => None,
+        };
         self.counts.add(Outcome::SampleWithoutDefinition, u64::from(!is_whole));
-        self.count(sample, owner, StackKey { kernel, user, outcome: sample.user_outcome });
-    }
-
-    /// Takes a sample whose user part was walked here, by the mappings that its process had then.
-    pub fn take_walked(
-        &mut self,
-        sample: &RawSample,
-        owner: SampleOwner,
-        walked: WalkedPart<'_>,
-        stacks: &mut DefinedStacks,
-        processes: &mut ProcessTable,
-        mut ask_again: impl FnMut(StackHash),
-    ) {
-        let kernel = sample.kernel_stack.map(|hash| {
-            self.part_of(hash, 0, sample, owner, stacks, processes).unwrap_or_else(|| {
-                ask_again(hash);
-                self.counts.add(Outcome::SampleWithoutDefinition, 1);
-                self.marker(Outcome::DefinitionMissing)
-            })
-        });
-        let user = (!walked.frames.is_empty()).then(|| self.walked_part(sample, owner, walked, processes));
-        self.count(sample, owner, StackKey { kernel, user, outcome: walked.outcome });
+        let (user, outcome) = match walked {
+            None => (user, sample.user_outcome),
+            Some(walked) => {
+                let has_frames = !walked.unwound.frames.is_empty();
+                let part = has_frames.then(|| self.walked_part(sample, owner, walked, processes));
+                (part, walked.unwound.outcome)
+            }
+        };
+        self.count(sample, owner, StackKey { kernel, user, outcome });
     }
 
     fn walked_part(
         &mut self,
         sample: &RawSample,
         owner: SampleOwner,
-        walked: WalkedPart<'_>,
+        walked: &Walked,
         processes: &mut ProcessTable,
     ) -> PartId {
         if self.is_full() {
@@ -170,10 +158,10 @@ impl Window {
         }
         let place = |frame: &Frame| {
             let at = CodeAddr::new(RuntimeAddr(frame.payload()), frame.is_return());
-            let place = processes.locate_in(walked.mappings, sample.tgid, owner.process, at);
+            let place = processes.locate_in(&walked.unwalked.mappings, sample.tgid, owner.process, at);
             PlaceId(self.places.id(&place))
         };
-        let places: Arc<[PlaceId]> = walked.frames.iter().map(place).collect();
+        let places: Arc<[PlaceId]> = walked.unwound.frames.iter().map(place).collect();
         self.part_id(&places)
     }
 
@@ -196,16 +184,16 @@ impl Window {
     }
 
     fn is_full(&self) -> bool {
-        self.places.values.len() >= PLACES_MAX
-            || self.parts.values.len() >= PARTS_MAX
+        self.places.len() >= PLACES_MAX
+            || self.parts.len() >= PARTS_MAX
             || self.part_places >= PART_PLACES_MAX
             || self.tallies.len() >= TALLIES_MAX
     }
 
     fn part_id(&mut self, places: &Arc<[PlaceId]>) -> PartId {
-        let before = self.parts.values.len();
+        let before = self.parts.len();
         let id = PartId(self.parts.id(places));
-        if self.parts.values.len() > before {
+        if self.parts.len() > before {
             self.part_places += places.len();
         }
         id
@@ -255,12 +243,12 @@ impl Window {
 
     /// All places that samples were seen in, by [`PlaceId`].
     pub fn places(&self) -> &[Place] {
-        &self.places.values
+        self.places.values()
     }
 
     /// The places of a part, leaf first.
     pub fn part(&self, id: PartId) -> &[PlaceId] {
-        self.parts.values.get(id.0 as usize).map_or(&[], |places| places)
+        self.parts.values().get(id.0 as usize).map_or(&[], |places| places)
     }
 
     /// Merged samples.
@@ -281,30 +269,5 @@ impl Window {
     /// What could not be kept.
     pub fn counts(&self) -> &Counts {
         &self.counts
-    }
-}
-
-/// Each value once, by number.
-#[derive(Debug)]
-struct Interned<T> {
-    ids: HashMap<T, u32>,
-    values: Vec<T>,
-}
-
-impl<T> Default for Interned<T> {
-    fn default() -> Self {
-        Self { ids: HashMap::new(), values: Vec::new() }
-    }
-}
-
-impl<T: Hash + Eq + Clone> Interned<T> {
-    fn id(&mut self, value: &T) -> u32 {
-        if let Some(&id) = self.ids.get(value) {
-            return id;
-        }
-        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        self.values.push(value.clone());
-        self.ids.insert(value.clone(), id);
-        id
     }
 }

@@ -27,7 +27,7 @@ use super::rules::{self, HostLabels, RuleName};
 use super::sources::Sources;
 use crate::collect::Tgid;
 use crate::host::{MonotonicNanos, ProcFs};
-use crate::process::ProcessId;
+use crate::process::ProcessKey;
 use crate::process::table::Program;
 
 /// Why samples of a process are not delivered.
@@ -67,7 +67,7 @@ pub struct ProcessFacts<'a> {
     /// Process id in the host's namespace.
     pub tgid: Tgid,
     /// Another one after each exec, and for another process with the same id.
-    pub run: ProcessId,
+    pub run: ProcessKey,
     /// Whether the sample is a kernel thread's.
     pub is_kernel_thread: bool,
     /// Its program, from the table of processes.
@@ -100,7 +100,7 @@ pub struct AttributorCounts {
 
 #[derive(Debug)]
 struct Entry {
-    run: ProcessId,
+    run: ProcessKey,
     attribution: Arc<Attribution>,
     /// The bytes that the cgroup was read from; empty if it could not be read.
     cgroup: Arc<[u8]>,
@@ -188,9 +188,9 @@ impl Attributor {
         }
     }
 
-    /// What was last said of a process.
-    pub fn known(&self, tgid: Tgid) -> Option<&Arc<Attribution>> {
-        self.processes.get(&tgid).map(|known| &known.attribution)
+    /// What was last said of a process, if it is the same one still.
+    pub fn known(&self, run: ProcessKey) -> Option<&Arc<Attribution>> {
+        self.processes.get(&run.tgid).filter(|known| known.run == run).map(|known| &known.attribution)
     }
 
     /// All processes that are known, by id.

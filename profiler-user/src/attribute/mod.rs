@@ -19,6 +19,7 @@ pub mod kubernetes;
 pub mod labels;
 pub mod language;
 pub mod limits;
+pub mod relabel;
 pub mod rules;
 pub mod sources;
 

@@ -57,24 +57,10 @@ impl Merge {
 #[cfg(test)]
 mod tests {
     use super::super::process_event::ProcessChange;
-    use super::super::{Tgid, Tid};
     use super::*;
-    use profiler_common::outcome::Outcome;
 
     fn sample(at: u64) -> RawSample {
-        RawSample {
-            at: MonotonicNanos(at),
-            tgid: Tgid(1),
-            tid: Tid(1),
-            start_time: 0,
-            exec_id: 0,
-            cpu: 0,
-            kernel_stack: None,
-            user_stack: None,
-            user_outcome: Outcome::KernelThread,
-            weight: 1,
-            snapshot: None,
-        }
+        RawSample { at: MonotonicNanos(at), ..RawSample::fixture(1) }
     }
 
     fn event(at: u64) -> ProcessEvent {

@@ -59,6 +59,26 @@ pub struct RawSample {
     pub snapshot: Option<Box<StackSnapshot>>,
 }
 
+#[cfg(test)]
+impl RawSample {
+    /// For tests: a sample of a process's first thread without a stack. They set what they are about.
+    pub(crate) fn fixture(tgid: u32) -> Self {
+        Self {
+            at: MonotonicNanos(0),
+            tgid: Tgid(tgid),
+            tid: Tid(tgid),
+            start_time: 0,
+            exec_id: 0,
+            cpu: 0,
+            kernel_stack: None,
+            user_stack: None,
+            user_outcome: Outcome::FramePointerChainEnd,
+            weight: 1,
+            snapshot: None,
+        }
+    }
+}
+
 /// The interrupted user registers and the top of the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackSnapshot {

@@ -8,6 +8,7 @@ use std::path::Path;
 use profiler_common::abi::{ABI_VERSION, SamplerConfig};
 
 use crate::attribute::containers::{ContainerFolders, SourceStatus};
+use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
 use crate::sample::capabilities::Capabilities;
@@ -85,6 +86,32 @@ pub(super) struct Others {
     pub(super) reason: String,
 }
 
+/// What the API server answers; as [`Reach`], but with text for an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pods {
+    NotAsked,
+    Answered {
+        node: String,
+        pods: usize,
+    },
+    Failed {
+        /// [`KubernetesError::cause`](crate::attribute::kubernetes::KubernetesError::cause)
+        cause: &'static str,
+        /// For people.
+        reason: String,
+    },
+}
+
+impl From<Reach> for Pods {
+    fn from(reach: Reach) -> Self {
+        match reach {
+            Reach::NotAsked => Self::NotAsked,
+            Reach::Answered { node, pods } => Self::Answered { node, pods },
+            Reach::Failed(error) => Self::Failed { cause: error.cause(), reason: error.with_sources() },
+        }
+    }
+}
+
 /// Everything that was found out.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
@@ -129,11 +156,13 @@ pub(super) struct Evidence {
     pub(super) map_files: Result<(), Refusal>,
     /// State folders of container runtimes, where distributions have them.
     pub(super) containers: Vec<SourceStatus>,
+    /// Asking the API server for this node's pods.
+    pub(super) pods: Pods,
 }
 
 impl Evidence {
     /// Asks the host. Takes some hundred milliseconds, most of them for the verifier.
-    pub(super) fn gather(proc: &ProcFs, sys: &SysFs) -> Self {
+    pub(super) fn gather(proc: &ProcFs, sys: &SysFs, pods: Reach) -> Self {
         let cpu = first_online_cpu(sys);
         let trial = TrialProgram::load(Trial::ReadKernelMemory);
         let attach = trial.as_ref().ok().map(|program| program.attach_to_clock(cpu).map_err(Refusal::from));
@@ -169,6 +198,7 @@ impl Evidence {
             others: others(proc),
             map_files: map_files(proc),
             containers: ContainerFolders::below(Path::new("/")).status(),
+            pods: pods.into(),
         }
     }
 }
@@ -216,9 +246,8 @@ fn run_sampler(sys: &SysFs) -> Result<usize, String> {
         ..SamplerConfig::default()
     };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
-    let (mut sampler, _ring) =
-        Sampler::load(&config, SAMPLE_RING_BYTES).map_err(|error| error.to_string())?;
-    sampler.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
+    let mut loaded = Sampler::load(&config, SAMPLE_RING_BYTES).map_err(|error| error.to_string())?;
+    loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
 }
 
 fn symbols(proc: &ProcFs) -> Symbols {

@@ -20,10 +20,11 @@ mod text;
 pub use finding::{Finding, State};
 pub use report::{CheckResult, Report};
 
+use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::capabilities::Capability;
 use evidence::Evidence;
-use judge::{containers, kernel, limits, processes, rights};
+use judge::{containers, kernel, limits, pods, processes, rights};
 
 /// One line of the report.
 struct Check {
@@ -77,11 +78,13 @@ const CHECKS: &[Check] = &[
     Check { id: "other_processes", title: "other processes", judge: processes::others },
     Check { id: "map_files", title: "deleted programs", judge: processes::map_files },
     Check { id: "containers", title: "container names", judge: containers::names },
+    Check { id: "kubernetes", title: "pods of this node", judge: pods::pods },
 ];
 
-/// Tries everything on this host.
-pub fn run(proc: &ProcFs, sys: &SysFs) -> Report {
-    judge_all(&Evidence::gather(proc, sys))
+/// Tries everything on this host. Whether pods can be watched is found out by
+/// [`probe`](crate::attribute::kubernetes::probe), which has to wait for the network.
+pub fn run(proc: &ProcFs, sys: &SysFs, pods: Reach) -> Report {
+    judge_all(&Evidence::gather(proc, sys, pods))
 }
 
 fn judge_all(evidence: &Evidence) -> Report {

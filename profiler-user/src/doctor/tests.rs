@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use expect_test::{Expect, expect};
 use rustix::thread::CapabilitySet;
 
-use super::evidence::{Others, Refusal, Symbols};
+use super::evidence::{Others, Pods, Refusal, Symbols};
 use super::*;
 use crate::attribute::containers::{SourceState, SourceStatus};
 use crate::sample::capabilities::Capabilities;
@@ -50,6 +50,7 @@ fn healthy() -> Evidence {
         others: Others { readable: 80, refused: 1, reason: "permission denied".to_owned() },
         map_files: Ok(()),
         containers: vec![source("Docker", SourceState::Absent), source("rootless", SourceState::Ready)],
+        pods: Pods::Answered { node: "node-7".to_owned(), pods: 12 },
     }
 }
 
@@ -123,6 +124,7 @@ fn a_virtual_machine_without_tracefs_and_counters_is_all_right() {
         ok       other processes         mappings of 80 of 81 looked at can be read
         ok       deleted programs        their files can be read
         ok       container names         no container runtime keeps its state here
+        ok       pods of this node       12 on node-7
 
         ok: this host can be profiled in full
     "#]]
@@ -446,4 +448,47 @@ fn container_runtimes_are_named_and_one_that_hides_its_state_is_a_loss() {
               names
         "#]],
     );
+}
+
+#[test]
+fn without_an_api_server_nothing_is_amiss() {
+    assert_eq!(
+        note("kubernetes", |e| e.pods = Pods::NotAsked),
+        "not asked for: this is no pod of Kubernetes"
+    );
+}
+
+#[test]
+fn an_api_server_that_does_not_answer_costs_the_labels_of_pods() {
+    let failed = |cause, reason: &str| Pods::Failed { cause, reason: reason.to_owned() };
+    check(
+        |e| e.pods = failed("forbidden", "the API server refuses: 403 pods is forbidden"),
+        expect![[r#"
+            limited  pods of this node       the API server refuses: 403 pods is forbidden
+                     cost: processes in pods have no labels but those that their containers'
+                           runtime tells
+                     cure: let its service account list and watch pods (a ClusterRole, as
+                           the Helm chart has it)
+
+            limited: profiling works, but something is lost: pods of this node
+        "#]],
+    );
+    check(
+        |e| e.pods = Pods::Answered { node: "host".to_owned(), pods: 0 },
+        expect![[r#"
+        limited  pods of this node       none on a node called host
+                 cost: processes in pods have no labels but those that their containers'
+                       runtime tells
+                 cure: set kubernetes.node_name to the name that kubectl get nodes shows
+                       for this host
+
+        limited: profiling works, but something is lost: pods of this node
+    "#]],
+    );
+    for (cause, cure) in
+        [("token", "automountServiceAccountToken"), ("silent", "network policies"), ("setup", "[kubernetes]")]
+    {
+        let report = report_on(|e| e.pods = failed(cause, "x"));
+        assert!(report.to_text(400, false).contains(cure), "{cause}");
+    }
 }

@@ -1,23 +1,28 @@
-//! A mapped file → opened once, identified, kept until it is named.
+//! A mapped file → opened once, identified, kept open while it is sampled, known while anybody maps it.
 //!
 //! ```text
-//!   1. /proc/PID/map_files/START-END   the very file that is mapped, deleted or replaced as it may be
-//!   2. /proc/PID/root/PATH             if (1) is refused; must be the file that the mapping tells of
-//!   3. /PATH on the host               if the process has ended; likewise
+//!   first sight ─ opening.rs ─▶ open ─ not sampled for minutes, or in the way ─▶ closed: headers alone
+//!                                ▲                                                │ sampled again: reopened through a
+//!                                └────────────────────────────────────────────────┘ process that maps it, if it is still
+//!                                                                                   the same file
+//!   not sampled for ten minutes, and mapped nowhere: forgotten
 //! ```
 //!
 //! A file's identity is its build id together with a hash of its program and unwind headers. A build id
 //! alone can be forged by whoever builds a file, and would then lend its names to every other process.
+//!
+//! A [`FileId`] is given once and never again. Frames that the kernel half has sent hold it, stacks that wait, windows on
+//! their way: whoever comes late with the id of a file that was forgotten finds nothing, never another file.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
-
+use self::descriptors::Descriptors;
+pub(crate) use self::opening::{Inode, open_regular};
+use self::opening::{file_by_path, mapped_file};
 use super::FileId;
 use super::mappings::{Mapping, NamedFile};
 use super::namespace::ProcessRoot;
@@ -25,14 +30,18 @@ use super::scan::without_deleted;
 use crate::collect::Tgid;
 use crate::collect::process_event::FileHint;
 use crate::elf::{BuildId, ElfHeaders, FileIdentity};
-use crate::host::ProcFs;
+use crate::host::{MonotonicNanos, ProcFs};
+
+mod descriptors;
+mod keeping;
+mod opening;
 
 /// A file that code ran in.
 #[derive(Debug)]
 pub struct CodeFile {
     /// Path as the process saw it that we met it in first.
     pub path: PathBuf,
-    /// The open file. `None` when it could not be opened, or when more files were sampled than may be open.
+    /// The open file. `None` when it could not be opened, or was closed again; see [`FileTable`].
     pub file: Option<File>,
     /// What its headers say, if it is an ELF file.
     pub elf: Option<ElfHeaders>,
@@ -51,50 +60,83 @@ pub enum Opened {
     Unopenable(FileId),
 }
 
-/// One state of one file on one file system. Two states never share it while we hold the file open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Inode {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed_nanos: i128,
+/// Files that are known at a time; all others are one. 30 MB at worst.
+const FILES_MAX: usize = 1 << 15;
+/// Stands for all files beyond. No other file ever has this id.
+const MANY: FileId = FileId(u32::MAX);
+/// Inodes of known files: more are forgotten, and read again when they are met.
+const INODES_MAX: usize = 4 * FILES_MAX;
+
+impl Opened {
+    fn id(self) -> FileId {
+        let (Self::Elf(id) | Self::Foreign(id) | Self::Unopenable(id)) = self;
+        id
+    }
 }
 
-impl Inode {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        let changed_nanos = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), changed_nanos }
-    }
+#[derive(Debug)]
+struct Known {
+    file: Arc<CodeFile>,
+    /// `None` for what never was opened.
+    inode: Option<Inode>,
+    /// When a sample was last seen in it, or it was met.
+    used: MonotonicNanos,
+    /// When it was last tried to open it again.
+    tried: Option<MonotonicNanos>,
 }
 
 /// All files that code ran in.
 #[derive(Debug)]
 pub struct FileTable {
-    files: Vec<CodeFile>,
-    by_inode: HashMap<Inode, Opened>,
+    files: HashMap<FileId, Known>,
+    next_id: u32,
+    /// With the time when each was met last: one file has a new one in each container.
+    by_inode: HashMap<Inode, (Opened, MonotonicNanos)>,
     by_identity: HashMap<FileIdentity, FileId>,
     unopenable: HashMap<PathBuf, FileId>,
-    descriptors_left: usize,
+    descriptors: Descriptors,
+    now: MonotonicNanos,
+    /// Nothing that was sampled since is closed or forgotten.
+    kept_since: MonotonicNanos,
+    swept: MonotonicNanos,
+    len_swept: usize,
 }
 
-/// A file that is kept open keeps the root folder of a process open too.
-const DESCRIPTORS_A_FILE: usize = 2;
-
 impl FileTable {
-    /// Keeps at most `descriptors_max` file descriptors open, two for each file.
+    /// Keeps at most `descriptors_max` file descriptors open, for files and the root folders that they were met in.
     pub fn new(descriptors_max: usize) -> Self {
         Self {
-            files: Vec::new(),
+            files: HashMap::new(),
+            next_id: 0,
             by_inode: HashMap::new(),
             by_identity: HashMap::new(),
             unopenable: HashMap::new(),
-            descriptors_left: descriptors_max,
+            descriptors: Descriptors::new(descriptors_max),
+            now: MonotonicNanos(0),
+            kept_since: MonotonicNanos(0),
+            swept: MonotonicNanos(0),
+            len_swept: 0,
         }
     }
 
-    /// A file by its id.
-    pub fn get(&self, id: FileId) -> Option<&CodeFile> {
-        self.files.get(id.0 as usize)
+    /// A file by its id, as long as it is known.
+    pub fn get(&self, id: FileId) -> Option<&Arc<CodeFile>> {
+        self.files.get(&id).map(|known| &known.file)
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// File descriptors that they hold, and those who were given them.
+    pub fn descriptors(&mut self) -> usize {
+        self.descriptors.in_use()
     }
 
     /// Opens the file behind a mapping of a process.
@@ -102,8 +144,11 @@ impl FileTable {
         for find in [mapped_file, file_by_path] {
             let Some((file, metadata)) = find(proc, owner, mapping, named) else { continue };
             let inode = Inode::of(&metadata);
-            let opened = match self.by_inode.get(&inode) {
-                Some(&known) => known,
+            let opened = match self.by_inode.get_mut(&inode) {
+                Some((known, met)) => {
+                    *met = self.now;
+                    *known
+                }
                 None => self.meet(proc, owner, inode, file, named),
             };
             // The range may have been mapped anew since the sample: then this is the new file, not its file.
@@ -116,11 +161,17 @@ impl FileTable {
 
     /// A file's first sight.
     fn meet(&mut self, proc: &ProcFs, owner: Tgid, inode: Inode, file: File, named: &NamedFile) -> Opened {
+        if self.is_full() {
+            return self.one_of_many();
+        }
         let opened = match ElfHeaders::read(&file) {
-            Ok(elf) => Opened::Elf(self.elf(proc, owner, file, elf, named)),
-            Err(_not_elf) => Opened::Foreign(self.add(None, None, None, &named.path)),
+            Ok(elf) => Opened::Elf(self.elf(proc, owner, (inode, file), elf, named)),
+            Err(_not_elf) => Opened::Foreign(self.add(plain(&named.path), Some(inode))),
         };
-        self.by_inode.insert(inode, opened);
+        if self.by_inode.len() >= INODES_MAX {
+            self.by_inode.clear();
+        }
+        self.by_inode.insert(inode, (opened, self.now));
         opened
     }
 
@@ -130,21 +181,27 @@ impl FileTable {
         matches!(found, Some(BuildId::Gnu(found)) if found != told)
     }
 
-    fn elf(&mut self, proc: &ProcFs, owner: Tgid, file: File, elf: ElfHeaders, named: &NamedFile) -> FileId {
+    fn elf(
+        &mut self,
+        proc: &ProcFs,
+        owner: Tgid,
+        (inode, file): (Inode, File),
+        elf: ElfHeaders,
+        named: &NamedFile,
+    ) -> FileId {
         let identity = elf.identity().clone();
         // Without a build id two files with the same headers may still differ.
         let known = identity.build_id.as_ref().and_then(|_| self.by_identity.get(&identity));
         if let Some(&id) = known {
             return id;
         }
-        let (file, root) = match self.descriptors_left.checked_sub(DESCRIPTORS_A_FILE) {
-            Some(left) => {
-                self.descriptors_left = left;
-                (Some(file), ProcessRoot::of_process(proc, owner.0).ok().map(Arc::new))
-            }
-            None => (None, None),
-        };
-        let id = self.add(file, Some(elf), root, &named.path);
+        let has_room = self.make_room();
+        let root = has_room.then(|| self.descriptors.root_of(proc, owner)).flatten();
+        if has_room {
+            self.descriptors.opened();
+        }
+        let file = has_room.then_some(file);
+        let id = self.add(CodeFile { file, elf: Some(elf), root, ..plain(&named.path) }, Some(inode));
         self.by_identity.insert(identity, id);
         id
     }
@@ -154,70 +211,40 @@ impl FileTable {
         if let Some(&id) = self.unopenable.get(&path) {
             return Opened::Unopenable(id);
         }
-        let id = self.add(None, None, None, &named.path);
+        if self.is_full() {
+            return self.one_of_many();
+        }
+        let id = self.add(plain(&named.path), None);
         self.unopenable.insert(path, id);
         Opened::Unopenable(id)
     }
 
-    fn add(
-        &mut self,
-        file: Option<File>,
-        elf: Option<ElfHeaders>,
-        root: Option<Arc<ProcessRoot>>,
-        path: &OsStr,
-    ) -> FileId {
-        let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(CodeFile { path: without_deleted(path).into(), file, elf, root });
+    fn add(&mut self, file: CodeFile, inode: Option<Inode>) -> FileId {
+        let id = FileId(self.next_id);
+        self.next_id = self.next_id.saturating_add(1);
+        self.insert(id, file, inode);
         id
     }
-}
 
-/// The first way to a file: what is mapped there now.
-fn mapped_file(proc: &ProcFs, owner: Tgid, mapping: &Mapping, _: &NamedFile) -> Option<(File, Metadata)> {
-    let range = format!("map_files/{:x}-{:x}", mapping.start.0, mapping.end.0);
-    open_regular(&proc.process_path(owner.0, &range))
-}
-
-/// The second and the third.
-fn file_by_path(proc: &ProcFs, owner: Tgid, _: &Mapping, named: &NamedFile) -> Option<(File, Metadata)> {
-    let relative = Path::new(&named.path).strip_prefix("/").ok()?;
-    let in_process = proc.process_path(owner.0, "root").join(relative);
-    [in_process, PathBuf::from(&named.path)]
-        .iter()
-        .filter_map(|path| open_regular(path))
-        .find(|(file, metadata)| is_the_mapped_one(file, metadata, &named.hint))
-}
-
-/// Opens a regular file for reading. A path that a process can plant may be a device or a pipe, so what
-/// it is gets asked before it is opened in earnest.
-pub(crate) fn open_regular(path: &Path) -> Option<(File, Metadata)> {
-    let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle).ok()?.st_mode);
-    if !kind.is_file() {
-        return None;
+    fn insert(&mut self, id: FileId, file: CodeFile, inode: Option<Inode>) {
+        self.files.insert(id, Known { file: Arc::new(file), inode, used: self.now, tried: None });
     }
-    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-    // Its owner may hold a lease on it; without NONBLOCK we would wait for him, and samples would be lost.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(again, flags, Mode::empty()).ok()?);
-    let metadata = file.metadata().ok()?;
-    Some((file, metadata))
+
+    /// Four billion ids are not used up in years.
+    fn is_full(&self) -> bool {
+        self.files.len() >= FILES_MAX || self.next_id == MANY.0
+    }
+
+    fn one_of_many(&mut self) -> Opened {
+        if !self.files.contains_key(&MANY) {
+            self.insert(MANY, plain(OsStr::new("[more files]")), None);
+        }
+        Opened::Unopenable(MANY)
+    }
 }
 
-fn is_the_mapped_one(file: &File, metadata: &Metadata, hint: &FileHint) -> bool {
-    match hint {
-        FileHint::BuildId(bytes) => {
-            let is_it = |id: &BuildId| matches!(id, BuildId::Gnu(id) if id == bytes);
-            ElfHeaders::read(file).is_ok_and(|elf| elf.build_id().is_some_and(is_it))
-        }
-        FileHint::Inode { major, minor, inode } => {
-            let device = metadata.dev();
-            metadata.ino() == *inode
-                && rustix::fs::major(device) == *major
-                && rustix::fs::minor(device) == *minor
-        }
-        FileHint::None => false,
-    }
+fn plain(path: &OsStr) -> CodeFile {
+    CodeFile { path: without_deleted(path).into(), file: None, elf: None, root: None }
 }
 
 #[cfg(test)]

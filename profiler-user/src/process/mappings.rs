@@ -1,5 +1,6 @@
 //! The executable mappings of one process: runtime address → file and offset in it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ fn is_file_path(path: &OsStr) -> bool {
 
 /// The mappings of one process, by address, none overlapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mappings(Vec<Mapping>);
+pub struct Mappings(BTreeMap<RuntimeAddr, Mapping>);
 
 /// No process needs more executable mappings than `vm.max_map_count` allows by default.
 const MAPPINGS_MAX: usize = 65_530;
@@ -93,47 +94,58 @@ impl Mappings {
         if new.start >= new.end {
             return false;
         }
-        let first = self.0.partition_point(|mapping| mapping.end <= new.start);
-        let behind = self.0.partition_point(|mapping| mapping.start < new.end);
-        if first == behind {
+        let mut overlapped = Vec::new();
+        while let Some(mapping) = self.last_before(new.end).filter(|mapping| mapping.end > new.start) {
+            let start = mapping.start;
+            overlapped.extend(self.0.remove(&start));
+        }
+        if overlapped.is_empty() {
             if self.0.len() < MAPPINGS_MAX {
-                self.0.insert(first, new);
+                self.0.insert(new.start, new);
             }
             return false;
         }
-        let overlapped = self.0.get(first..behind).unwrap_or_default();
         let is_memory = |mapping: &Mapping| mapping.backing == Backing::Memory;
         let replaces_code = !(is_memory(&new) && overlapped.iter().all(is_memory));
-        let head = overlapped.first().and_then(|mapping| cut(mapping, mapping.start, new.start));
-        let tail = overlapped.last().and_then(|mapping| cut(mapping, new.end, mapping.end));
+        // By descending address.
+        let head = overlapped.last().and_then(|mapping| cut(mapping, mapping.start, new.start));
+        let tail = overlapped.first().and_then(|mapping| cut(mapping, new.end, mapping.end));
         let replacement = head.into_iter().chain([new]).chain(tail);
-        self.0.splice(first..behind, replacement);
+        self.0.extend(replacement.map(|mapping| (mapping.start, mapping)));
+        while self.0.len() > MAPPINGS_MAX {
+            self.0.pop_last();
+        }
         replaces_code
+    }
+
+    /// The mapping with the highest start below an address.
+    fn last_before(&self, at: RuntimeAddr) -> Option<&Mapping> {
+        self.0.range(..at).next_back().map(|(_, mapping)| mapping)
     }
 
     /// The mapping that holds an address.
     pub fn find(&self, at: RuntimeAddr) -> Option<&Mapping> {
-        let index = self.0.partition_point(|mapping| mapping.end <= at);
-        self.0.get(index).filter(|mapping| mapping.start <= at)
+        let (_, mapping) = self.0.range(..=at).next_back()?;
+        (at < mapping.end).then_some(mapping)
     }
 
     /// Notes what a mapping's file turned out to be, at the address where it was met.
     pub fn resolve(&mut self, at: RuntimeAddr, backing: Backing) {
-        let index = self.0.partition_point(|mapping| mapping.end <= at);
-        if let Some(mapping) = self.0.get_mut(index).filter(|mapping| mapping.start <= at) {
+        let found = self.0.range_mut(..=at).next_back().map(|(_, mapping)| mapping);
+        if let Some(mapping) = found.filter(|mapping| at < mapping.end) {
             mapping.backing = backing;
         }
     }
 
     /// All of them, by ascending address.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
-        self.0.iter()
+        self.0.values()
     }
 
     /// Whether the same ranges show the same positions, whatever is known of what lies behind them.
     pub fn are_laid_out_like(&self, other: &Self) -> bool {
         let place = |mapping: &Mapping| (mapping.start, mapping.end, mapping.start_in_file);
-        self.0.iter().map(place).eq(other.0.iter().map(place))
+        self.iter().map(place).eq(other.iter().map(place))
     }
 
     /// How many there are.
@@ -170,7 +182,7 @@ mod tests {
             other => format!("{other:?}"),
         };
         let line = |m: &Mapping| format!("{:x}-{:x}@{:x} {}", m.start.0, m.end.0, m.start_in_file.0, name(m));
-        mappings.0.iter().map(line).collect::<Vec<_>>().join(", ")
+        mappings.iter().map(line).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
@@ -201,6 +213,23 @@ mod tests {
         assert!(mappings.insert(mapping(0x1000, 0x2000, 0, "/a")));
         assert!(mappings.insert(mapping(0x1000, 0x1800, 0, "//anon")));
         assert!(!mappings.insert(mapping(0x2000, 0x3000, 0, "/b")), "beside, not over");
+    }
+
+    #[test]
+    fn a_list_is_bounded_however_it_is_cut() {
+        let mut mappings = Mappings::default();
+        // Downwards, as the kernel places them.
+        for number in (0..70_000u64).rev() {
+            mappings.insert(mapping(number * 0x2000, number * 0x2000 + 0x1000, 0, "//anon"));
+        }
+        assert_eq!(mappings.len(), MAPPINGS_MAX);
+        let first = 4_470 * 0x2000;
+        assert!(
+            mappings.find(RuntimeAddr(first)).is_some() && mappings.find(RuntimeAddr(first - 1)).is_none()
+        );
+        mappings.insert(mapping(first + 0x100, first + 0x200, 0, "/in/the/middle"));
+        assert_eq!(mappings.len(), MAPPINGS_MAX);
+        assert!(mappings.iter().zip(mappings.iter().skip(1)).all(|(one, next)| one.end <= next.start));
     }
 
     #[test]

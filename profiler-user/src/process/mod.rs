@@ -21,10 +21,23 @@ pub mod table;
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
 
+use crate::collect::Tgid;
+
 /// One program in one process, for as long as it ran: an exec begins a new one. Index of
 /// [`table::ProcessTable::sampled_processes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u32);
+
+/// The same from one cut of [`table::ProcessTable::take_sampled`] to the next, where a [`ProcessId`] means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessKey {
+    /// Process id.
+    pub tgid: Tgid,
+    /// Its start on the boot clock, nanoseconds; 0 if the kernel could not say.
+    pub start_time: u64,
+    /// Programs that it has executed; 0 if the kernel could not say.
+    pub exec_id: u32,
+}
 
 /// A sampled thread. Index of [`table::ProcessTable::sampled_threads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,4 +63,14 @@ pub enum Place {
     Process(ProcessId, RuntimeAddr),
     /// Nowhere: the walk ended here, and why.
     Marker(Outcome),
+}
+
+impl Place {
+    /// The file that it lies in.
+    pub fn file(&self) -> Option<FileId> {
+        match *self {
+            Self::File(id, _) | Self::Foreign(id, ..) => Some(id),
+            Self::Kernel(_) | Self::Vdso(_) | Self::Process(..) | Self::Marker(_) => None,
+        }
+    }
 }

@@ -90,6 +90,21 @@ pub struct ProcessRoot {
     procfs: ProcFs,
 }
 
+/// A folder of a mount, and the user whose files count in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootPlace {
+    mount: u64,
+    device: (u32, u32),
+    inode: u64,
+    owner: u32,
+}
+
+impl RootPlace {
+    fn folder(self) -> (u64, (u32, u32), u64) {
+        (self.mount, self.device, self.inode)
+    }
+}
+
 /// openat2 answers EAGAIN when a rename or mount raced with it; so many attempts are made.
 const ATTEMPTS: usize = 8;
 
@@ -131,13 +146,21 @@ impl ProcessRoot {
     /// A process with mounts of its own (a service with a private `/tmp`, say) can have the host's root
     /// folder and still see other files below it. Kernels before 5.8 do not tell mounts apart: then never.
     pub fn is_same_folder(&self, other: &Self) -> bool {
-        let place = |root: &Self| {
-            let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-            let stat = rustix::fs::statx(&root.folder, "", AtFlags::EMPTY_PATH, wanted).ok()?;
-            let is_known = StatxFlags::from_bits_retain(stat.stx_mask).contains(wanted);
-            is_known.then_some((stat.stx_mnt_id, stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
-        };
-        place(self).is_some_and(|own| place(other) == Some(own))
+        self.place().is_some_and(|own| other.place().is_some_and(|place| own.folder() == place.folder()))
+    }
+
+    /// Tells roots apart: two of one place are the same to whoever opens debug files in them. `None` where the kernel
+    /// does not tell.
+    pub fn place(&self) -> Option<RootPlace> {
+        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+        let stat = rustix::fs::statx(&self.folder, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+        let is_known = StatxFlags::from_bits_retain(stat.stx_mask).contains(wanted);
+        is_known.then_some(RootPlace {
+            mount: stat.stx_mnt_id,
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            owner: self.owner,
+        })
     }
 
     /// Opens a regular file of the process's user or of root, of at most `max_bytes`, for reading.

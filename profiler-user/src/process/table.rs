@@ -12,20 +12,21 @@ mod known;
 mod live;
 mod locate;
 mod program;
+mod segments;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
 use self::live::Live;
 pub use self::program::Program;
-use super::files::FileTable;
+use super::files::{CodeFile, FileTable};
 use super::mappings::Mapping;
 use super::namespace::ProcessRoot;
 use super::scan::{self, file_name};
-use super::{ProcessId, ThreadId};
+use super::{FileId, ProcessId, ProcessKey, ThreadId};
 use crate::collect::loss::Counts;
 use crate::collect::process_event::{ProcessChange, ProcessEvent};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -36,6 +37,8 @@ use crate::host::{MonotonicNanos, ProcFs};
 pub struct SampledProcess {
     /// Process id.
     pub tgid: Tgid,
+    /// Which program in which process it is, also beyond the next cut.
+    pub key: ProcessKey,
     /// Name of the executable file, or the kernel's name of a kernel thread.
     pub executable_name: Arc<str>,
     /// When it began, if that was while we watched.
@@ -68,6 +71,17 @@ pub struct SampledThread {
     pub name: Arc<str>,
 }
 
+/// What was sampled from one cut to the next: processes and threads by their ids, and the files that their code lies in.
+#[derive(Debug, Default)]
+pub struct Sampled {
+    /// By [`ProcessId`].
+    pub processes: Vec<SampledProcess>,
+    /// By [`ThreadId`].
+    pub threads: Vec<SampledThread>,
+    /// Files of the places that were asked for.
+    pub files: HashMap<FileId, Arc<CodeFile>>,
+}
+
 /// What a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleOwner {
@@ -95,7 +109,8 @@ pub struct ProcessTable {
     sampled_threads: Vec<SampledThread>,
     thread_ids: HashMap<(ProcessId, Tid), ThreadId>,
     next_generation: u64,
-    roots_left: usize,
+    roots: Vec<Weak<ProcessRoot>>,
+    roots_max: usize,
     /// Processes that are older than our events and were not read yet.
     unread: Vec<Tgid>,
     /// Processes that may have ended unseen, and when.
@@ -128,7 +143,8 @@ impl ProcessTable {
             sampled_threads: Vec::new(),
             thread_ids: HashMap::new(),
             next_generation: 1,
-            roots_left: roots_max,
+            roots: Vec::new(),
+            roots_max,
             ended: VecDeque::new(),
             many: None,
             counts: Counts::default(),
@@ -186,6 +202,7 @@ impl ProcessTable {
                         live.code_replaced = Some(at);
                     }
                     live.mappings_generation = next(&mut self.next_generation);
+                    live.bound_mappings();
                 }
             }
             ProcessChange::ThreadExit { tgid, tid } => self.thread_exit(tgid, tid, at),
@@ -251,6 +268,7 @@ impl ProcessTable {
         self.counts.add(Outcome::ProcessEventsLost, records);
         for live in self.live.values_mut() {
             live.is_known = false;
+            live.is_suspect = true;
         }
         self.unverified = self.live.keys().map(|&tgid| (at, tgid)).collect();
     }
@@ -279,6 +297,7 @@ impl ProcessTable {
         let process = *live.sampled_as.get_or_insert_with(|| {
             self.sampled_processes.push(SampledProcess {
                 tgid: sample.tgid,
+                key: key_of(sample),
                 executable_name: Arc::clone(&live.executable_name),
                 started: live.started,
                 ended: None,
@@ -311,6 +330,7 @@ impl ProcessTable {
             let executable_name = Arc::clone(&name);
             self.sampled_processes.push(SampledProcess {
                 tgid,
+                key: key_of(sample),
                 executable_name,
                 started: None,
                 ended: None,
@@ -322,6 +342,10 @@ impl ProcessTable {
         });
         SampleOwner { thread, process, mappings_generation, code_replaced: None, started: None, parent: None }
     }
+}
+
+fn key_of(sample: &RawSample) -> ProcessKey {
+    ProcessKey { tgid: sample.tgid, start_time: sample.start_time, exec_id: sample.exec_id }
 }
 
 /// Whether a thread was sampled before.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use profiler_common::outcome::Outcome;
 
-use super::config::Unwind;
 use super::stranger::shortened;
 use crate::aggregate::completeness::{BrokenOff, Completeness, EndedIn, Share};
 use crate::aggregate::mend::mend;
+use crate::capture::Unwind;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug)]

@@ -7,34 +7,21 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::capture::{Scope, SessionConfig, Unwind};
 use crate::cli::{RecordArgs, UnwindArg};
 use crate::deliver::file::Format;
 use crate::host::ProcFs;
+use crate::sample::Hertz;
 use crate::sample::kernel_features::max_sample_rate;
-use crate::sample::{Hertz, TickSource};
 use crate::unwind::publisher::TABLES_BYTES_MIN;
 
 /// What to record and how.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Samples per second on each CPU.
-    pub rate: Hertz,
-    /// What makes the clock tick.
-    pub event: TickSource,
+    /// How it is sampled.
+    pub session: SessionConfig,
     /// For how long; without it until something ends the capture.
     pub duration: Option<Duration>,
-    /// Only these processes; empty for all, or for the command alone.
-    pub pids: Vec<u32>,
-    /// Their children too.
-    pub children: bool,
-    /// How user stacks are walked.
-    pub unwind: Unwind,
-    /// What the walker's tables may take in the kernel.
-    pub unwind_tables_max_bytes: u64,
-    /// Where rows are kept for the next start; nowhere without it.
-    pub cache_dir: Option<PathBuf>,
-    /// This process as well.
-    pub include_self: bool,
     /// As given; empty for the default name.
     pub outputs: Vec<PathBuf>,
     /// Of all outputs, if given.
@@ -45,15 +32,6 @@ pub struct Config {
     pub stderr_is_terminal: bool,
     /// The command to profile, empty for none.
     pub command: Vec<OsString>,
-}
-
-/// How user stacks are walked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwind {
-    /// By the kernel's walker along frame pointers.
-    FramePointers,
-    /// By rows made of the programs' unwind information, in the kernel.
-    Rows,
 }
 
 impl From<UnwindArg> for Unwind {
@@ -109,15 +87,21 @@ impl Config {
         }
         match rate {
             Some(rate) if errors.is_empty() => Ok(Self {
-                rate,
-                event: args.event.into(),
+                session: SessionConfig {
+                    rate,
+                    event: args.event.into(),
+                    scope: Scope {
+                        pids: args.pids,
+                        children: args.children,
+                        own_children: !args.command.is_empty(),
+                    },
+                    unwind: args.unwind.into(),
+                    unwind_tables_max_bytes: args.unwind_tables_max.as_u64(),
+                    cache_dir: (!args.cache_dir.is_empty()).then(|| args.cache_dir.into()),
+                    include_self: args.include_self,
+                    keep_timeline: false, // what the outputs need is not known yet
+                },
                 duration: args.duration,
-                pids: args.pids,
-                children: args.children,
-                unwind: args.unwind.into(),
-                unwind_tables_max_bytes: args.unwind_tables_max.as_u64(),
-                cache_dir: (!args.cache_dir.is_empty()).then(|| args.cache_dir.into()),
-                include_self: args.include_self,
                 outputs: args.outputs,
                 format: args.format,
                 stdout_is_terminal: terminals.stdout,
@@ -178,7 +162,7 @@ mod tests {
         let proc = ProcFs::at(folder.path());
         let errors = config(&["-F", "99"], &proc).unwrap_err();
         assert!(errors.contains("allows 50") && errors.contains("perf_event_max_sample_rate=99"), "{errors}");
-        assert_eq!(config(&["-F", "50"], &proc).unwrap().rate.get(), 50);
+        assert_eq!(config(&["-F", "50"], &proc).unwrap().session.rate.get(), 50);
     }
 
     #[test]
@@ -189,17 +173,17 @@ mod tests {
             errors,
             "--unwind-tables-max 1.0 MiB: the empty tables alone take most of 11.3 MiB; give more"
         );
-        let bytes = |text| given(&["--unwind-tables-max", text]).unwrap().unwind_tables_max_bytes;
+        let bytes = |text| given(&["--unwind-tables-max", text]).unwrap().session.unwind_tables_max_bytes;
         assert_eq!(["16MiB", "64M", "1 GiB"].map(bytes), [16 << 20, 64_000_000, 1 << 30]);
-        assert_eq!(given(&[]).unwrap().unwind_tables_max_bytes, 64 << 20);
-        assert_eq!(given(&["--cache-dir", ""]).unwrap().cache_dir, None);
-        assert_eq!(given(&[]).unwrap().cache_dir.unwrap(), PathBuf::from("/var/cache/flamekeeper"));
+        assert_eq!(given(&[]).unwrap().session.unwind_tables_max_bytes, 64 << 20);
+        assert_eq!(given(&["--cache-dir", ""]).unwrap().session.cache_dir, None);
+        assert_eq!(given(&[]).unwrap().session.cache_dir.unwrap(), PathBuf::from("/var/cache/flamekeeper"));
     }
 
     #[test]
     fn a_command_keeps_its_own_options() {
         let config = config(&["-d", "1s", "--", "ls", "-p", "x"], &ProcFs::host()).unwrap();
         assert_eq!(config.command, ["ls", "-p", "x"]);
-        assert!(config.pids.is_empty());
+        assert!(config.session.scope.pids.is_empty());
     }
 }

@@ -6,23 +6,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::config::Config;
+use crate::capture::Progress;
 
 /// Writes a line to the console. That nobody can read it must not end a capture.
 pub(super) fn say(console: &mut impl Write, text: &str) {
     let _unheard = writeln!(console, "{text}");
-}
-
-/// The figures of the line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// Since sampling began.
-    pub elapsed: Duration,
-    /// Taken.
-    pub samples: u64,
-    /// Ticks that found the ring full.
-    pub lost: u64,
-    /// Processes seen.
-    pub processes: usize,
 }
 
 /// Between two plain lines when stderr is no terminal.

@@ -1,8 +1,8 @@
 //! `flamekeeper record`: one capture from load to written files. Builds the stages and drives them.
 //!
 //! ```text
-//!   config.rs ─▶ targets.rs ─▶ [sample ▶ collect ▶ process ▶ aggregate] ─▶ symbolize ▶ aggregate ▶ deliver
-//!                               session.rs: every 100 ms, in one thread     finish.rs
+//!   config.rs ─▶ capture: sample ▶ collect ▶ process ▶ unwind ─▶ Segment ─▶ symbolize ▶ aggregate ▶ deliver
+//!                                                                           finish.rs
 //!   command.rs: the profiled command   live.rs: the line on stderr   summary.rs, account.rs: the end
 //! ```
 
@@ -12,26 +12,25 @@ mod config;
 mod error;
 mod finish;
 mod live;
-mod rounds;
-mod session;
-mod setup;
 mod signals;
 mod stranger;
 mod summary;
-mod targets;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::capture::admission::Everyone;
+use crate::capture::rights::Surroundings;
+use crate::capture::{CaptureError, Session, SessionConfig};
 use crate::deliver::file::{OutputPlan, default_name};
 use crate::host::Host;
-use command::Profiled;
+use command::{Ended, Profiled};
 pub use config::{Config, ConfigErrors, Terminals};
 pub use error::RecordError;
+use finish::Recording;
 use live::{Live, say};
-use session::Session;
 use signals::Signals;
 
 /// How a capture ended.
@@ -47,24 +46,28 @@ pub struct Recorded {
 pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> Result<Recorded, RecordError> {
     let plan = plan_outputs(config, host)?;
     let open_files = getrlimit(Resource::Nofile); // before the session raises it
-    let mut session = Session::open(config, host, plan.needs_timeline())?;
+    let session_config = SessionConfig { keep_timeline: plan.needs_timeline(), ..config.session.clone() };
+    let mut session = Session::open(session_config, host, Everyone, Surroundings::default())?;
     for warning in session.warnings() {
         say(console, &format!("warning: {warning}"));
     }
     // From here on a signal must not end us without the command's end and the files.
     let mut signals = Signals::new()?;
-    let cpus = session.start(config)?;
+    let cpus = session.start()?;
     let mut profiled = match config.command.split_first() {
         Some((program, arguments)) => Some(Profiled::start(program, arguments, open_files)?),
         None => None,
     };
-    say(console, &format!("sampling {cpus} CPUs {} times a second", config.rate.get()));
+    say(console, &format!("sampling {cpus} CPUs {} times a second", config.session.rate.get()));
     let mut live = Live::start(config);
-    let ended = session.run(config, profiled.as_mut(), &mut signals, &mut live, console).await;
+    let ended = sample(&mut session, config, profiled.as_mut(), &mut signals, &mut live, console).await;
     live.stop();
     let ended = ended?;
-    let finished = finish::finish(session.finish(), config, host, &plan);
-    summary::print(console, &finished, config.unwind);
+    let segment = session.finish();
+    let recording = Recording { segment, counts: session.counts(), unusable: session.unusable_files() };
+    drop(session); // its tables, before names take memory
+    let finished = finish::finish(recording, config, host, &plan);
+    summary::print(console, &finished, config.session.unwind);
     let command_status = match profiled {
         Some(profiled) => Some(profiled.wait(ended, &mut signals, console).await?),
         None => None,
@@ -81,4 +84,38 @@ fn plan_outputs(config: &Config, host: &Host) -> Result<OutputPlan, RecordError>
         config.outputs.as_slice()
     };
     OutputPlan::new(outputs, config.format, config.stdout_is_terminal).map_err(RecordError::Outputs)
+}
+
+/// Samples until something ends it.
+async fn sample(
+    session: &mut Session<Everyone>,
+    config: &Config,
+    mut profiled: Option<&mut Profiled>,
+    signals: &mut Signals,
+    live: &mut Live,
+    console: &mut impl Write,
+) -> Result<Ended, CaptureError> {
+    let deadline = tokio::time::sleep(config.duration.unwrap_or(std::time::Duration::MAX));
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            turned = session.turn() => turned?,
+            ended = signals.next() => return Ok(ended),
+            () = &mut deadline, if config.duration.is_some() => return Ok(Ended::Duration),
+            () = command_ended(profiled.as_deref_mut()), if profiled.is_some() => return Ok(Ended::Command),
+        }
+        if session.targets_have_ended() {
+            return Ok(Ended::Targets);
+        }
+        if live.is_due(session.elapsed()) {
+            live.update(session.progress(), console);
+        }
+    }
+}
+
+/// Ends with the command.
+async fn command_ended(profiled: Option<&mut Profiled>) {
+    if let Some(profiled) = profiled {
+        profiled.ended().await;
+    }
 }

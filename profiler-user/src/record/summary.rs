@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
 use super::account;
-use super::config::Unwind;
 use super::finish::Finished;
 use super::live::say;
 use super::stranger::shortened;
 use crate::aggregate::profile::{Profile, SampledEvent, Space};
+use crate::capture::Unwind;
 use crate::collect::loss::Counts;
 use crate::deliver::file::{Destination, Format, OutputReport};
 

@@ -17,19 +17,22 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use profiler_common::address::ElfVaddr;
-use serde::{Deserialize, Serialize};
-
+use self::answer::{Answer, Request};
 use super::error::SymbolizeError;
 use crate::host::ProcFs;
+use profiler_common::address::ElfVaddr;
 
+mod answer;
 mod declarations;
+mod functions;
 mod reader;
 
 pub use reader::serve;
@@ -37,31 +40,27 @@ pub use reader::serve;
 /// The only argument of this program when it is to be the reader: `main` then calls [`serve`] and nothing else.
 pub const READER_ARGUMENT: &str = "__read-debug-information";
 
-/// The reader ends itself after [`reader::CPU_SECONDS_MAX`] of work; this is for one that waits.
+/// What a reader takes that gave no answer, at worst: it ends itself then.
+pub(super) const READER_CPU_MAX: Duration = Duration::from_secs(reader::CPU_SECONDS_MAX);
+/// The reader ends itself after [`READER_CPU_MAX`] of work; this is for one that waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Ten thousand addresses with ten inlined functions each.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// What the reader is asked: linked addresses.
-#[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    at: Vec<u64>,
-}
-
 /// A place in the source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SourceLine {
     /// With its folder, empty if unknown.
-    pub(super) file: String,
+    pub(super) file: Arc<str>,
     /// 0 if unknown.
     pub(super) line: u32,
 }
 
 /// A function that was inlined at the address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Inlined {
     /// Linkage name if there is one, else the plain name.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// Where in it the address is.
     pub(super) at: SourceLine,
     /// Line on which it begins, 0 if unknown.
@@ -69,18 +68,25 @@ pub(super) struct Inlined {
 }
 
 /// What debug information says about one address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CodeAt {
     /// Name of the function that holds the code; may be empty.
-    pub(super) name: String,
-    /// First address of that function, if the address surely is inside.
-    pub(super) start: Option<u64>,
+    pub(super) name: Arc<str>,
     /// Where in that function the address is; for inlined code the line of the call.
     pub(super) at: SourceLine,
     /// Line on which that function begins, 0 if unknown.
     pub(super) begin_line: u32,
     /// Outermost first.
     pub(super) inlined: Vec<Inlined>,
+}
+
+/// What debug information says about ranges of addresses.
+#[derive(Debug, Default)]
+pub(super) struct DebugRanges {
+    /// In each of them one answer holds. `None` where nothing is known of an address that was asked for.
+    pub(super) ranges: Vec<(Range<u64>, Option<CodeAt>)>,
+    /// CPU time that the reader says it took.
+    pub(super) cpu: Duration,
 }
 
 /// How to start the reader.
@@ -102,11 +108,17 @@ impl DebugReader {
         Self { program, arguments, patience: PATIENCE }
     }
 
-    /// Asks about addresses of one file; the answers are in their order, `None` where nothing is known.
+    /// Asks about addresses of one file, in ascending order. The answer may have `ranges_max` ranges of the rest of
+    /// their functions.
     ///
     /// Takes some milliseconds for the process and blocks for ten seconds at worst. An error means that the reader
     /// failed, by the file's fault or its own; the file then has no debug information for us.
-    pub(super) fn read(&self, elf: &File, at: &[ElfVaddr]) -> Result<Vec<Option<CodeAt>>, SymbolizeError> {
+    pub(super) fn read(
+        &self,
+        elf: &File,
+        at: &[ElfVaddr],
+        ranges_max: usize,
+    ) -> Result<DebugRanges, SymbolizeError> {
         let failed = |why: &str| {
             let why = why.to_owned();
             move |source| SymbolizeError::Dwarf { why, source: Some(source) }
@@ -123,18 +135,14 @@ impl DebugReader {
             .spawn()
             .map_err(failed("start it"))?;
         let _reader = EndOnDrop(child);
-        let request = Request { at: at.iter().map(|at| at.0).collect() };
+        let request = Request { at: at.iter().map(|at| at.0).collect(), ranges_max };
         let bytes = self.converse(ours, &request).map_err(failed("talk to it"))?;
-        let answer: Vec<Option<CodeAt>> = serde_json::from_slice(&bytes).map_err(|error| {
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
             let why =
                 if bytes.is_empty() { "it ended without an answer".to_owned() } else { error.to_string() };
             SymbolizeError::Dwarf { why, source: None }
         })?;
-        if answer.len() == at.len() {
-            Ok(answer)
-        } else {
-            Err(SymbolizeError::Dwarf { why: "it answered another question".to_owned(), source: None })
-        }
+        Ok(DebugRanges { cpu: Duration::from_nanos(answer.cpu_nanos), ranges: answer.ranges().collect() })
     }
 
     fn converse(&self, mut socket: UnixStream, request: &Request) -> io::Result<Vec<u8>> {

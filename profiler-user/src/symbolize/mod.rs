@@ -7,12 +7,17 @@ mod demangle;
 pub mod dwarf;
 mod error;
 pub mod kernel;
+mod known_files;
 mod lines;
 pub mod names;
 pub mod native;
 pub mod perf_map;
+mod perf_maps;
+mod plain;
 mod plt;
 mod rank;
+mod reader_budget;
+mod spans;
 mod symtab;
 pub mod vdso;
 

@@ -4,63 +4,121 @@
 //! leaves its places unnamed and is counted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::BufReader;
 use std::sync::Arc;
+use std::time::Duration;
 
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 use profiler_common::outcome::Outcome;
 
-use super::demangle::demangle_all;
+use super::NamedAddress;
 use super::dwarf::DebugReader;
-use super::kernel::{KernelNames, read_kernel_names};
-use super::native::{NativeFile, NativeNamer};
-use super::perf_map::{perf_map_path, read_perf_map};
+use super::kernel::KernelNamer;
+use super::known_files::KnownFiles;
+use super::native::{KnownFile, NativeFile, NativeNamer};
+use super::perf_maps::PerfMaps;
+use super::plain::plain_names;
+use super::reader_budget::ReaderBudget;
 use super::vdso::VdsoImage;
-use super::{NamedAddress, NamedFunction, NamedLine};
 use crate::collect::loss::Counts;
-use crate::host::Host;
+use crate::host::{MonotonicNanos, ProcFs};
 use crate::process::debug_files::DebugFiles;
 use crate::process::files::CodeFile;
-use crate::process::namespace::{FinalLink, ProcessRoot};
-use crate::process::table::{ProcessTable, Root};
+use crate::process::table::{Root, Sampled};
 use crate::process::{FileId, Place, ProcessId};
 
-/// A perf map of a large JVM has some 10 MiB.
-const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
+/// What readers of debug information may take at first: that of ten large libraries (libc's takes 0.15 s).
+const READER_FULL: Duration = Duration::from_secs(2);
+/// And later, of one CPU: 0.1 %.
+const READER_NANOS_A_SECOND: u64 = 1_000_000;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Places that have names.
-    pub by_place: HashMap<Place, NamedAddress>,
+    pub by_place: HashMap<Place, Arc<NamedAddress>>,
     /// What could not be read.
     pub counts: Counts,
+    /// Places whose names will say more in later windows: there was no time to read debug information.
+    pub waiting: usize,
 }
 
-/// Names all places.
-pub fn name_places(places: &[Place], processes: &ProcessTable, host: &Host) -> Names {
-    let sorted = Sorted::from(places);
-    let mut names = Names::default();
-    match DebugFiles::of_host(&host.proc) {
-        Ok(debug_files) => {
-            let namer = NativeNamer::new(debug_files, DebugReader::this_program(&host.proc));
-            for (id, offsets) in sorted.files {
-                names.native(&namer, id, processes.files().get(id), &offsets);
+/// Names windows, one after the other.
+#[derive(Debug)]
+pub struct Namer {
+    proc: ProcFs,
+    /// `None` without so much as a root folder to look for debug files in.
+    native: Option<NativeNamer>,
+    files: KnownFiles,
+    budget: ReaderBudget,
+    kernel: KernelNamer,
+    /// The same as long as the kernel runs.
+    vdso: Option<VdsoImage>,
+    perf_maps: PerfMaps,
+}
+
+impl Namer {
+    /// For one window, which is to be complete. Debug information is read by this very program, started again as
+    /// [`super::dwarf::READER_ARGUMENT`] says.
+    pub fn of_one_window(proc: &ProcFs) -> Self {
+        let reader = DebugReader::this_program(proc);
+        Self::with_reader(proc, reader, ReaderBudget::unlimited(), PerfMaps::of_one_window())
+    }
+
+    /// For windows without end: reading debug information is limited to a share of the time, so that names may say less
+    /// at first than in later windows.
+    pub fn of_many_windows(proc: &ProcFs) -> Self {
+        let budget = ReaderBudget::limited(READER_FULL, READER_NANOS_A_SECOND);
+        Self::with_reader(proc, DebugReader::this_program(proc), budget, PerfMaps::of_many_windows())
+    }
+
+    fn with_reader(proc: &ProcFs, reader: DebugReader, budget: ReaderBudget, perf_maps: PerfMaps) -> Self {
+        let native = DebugFiles::of_host(proc).ok().map(|files| NativeNamer::new(files, reader));
+        let vdso = VdsoImage::of_this_process(proc).ok().flatten();
+        Self {
+            proc: proc.clone(),
+            native,
+            files: KnownFiles::default(),
+            budget,
+            kernel: KernelNamer::default(),
+            vdso,
+            perf_maps,
+        }
+    }
+
+    /// Names the places of a window, each of them once, of which `sampled` tells files and processes.
+    pub fn name(&mut self, places: &[Place], sampled: &Sampled, now: MonotonicNanos) -> Names {
+        let sorted = Sorted::from(places);
+        let mut names = Names::default();
+        self.budget.fill(now);
+        for (id, offsets) in sorted.files {
+            let known = self.files.get(id);
+            match &self.native {
+                Some(native) => {
+                    let file = sampled.files.get(&id).map(|file| &**file);
+                    names.native(native, known, &mut self.budget, id, file, &offsets);
+                }
+                None => names.counts.add(Outcome::FileUnreadable, 1),
             }
         }
-        // Without so much as a root folder there is nothing to name by.
-        Err(_) => names.counts.add(Outcome::FileUnreadable, u64::try_from(sorted.files.len()).unwrap_or(0)),
-    }
-    names.kernel(&sorted.kernel, host);
-    names.vdso(&sorted.vdso, host);
-    for (id, addresses) in sorted.processes {
-        if let Some(process) = processes.sampled_processes().get(id.0 as usize)
-            && let Root::Open(root) = &process.root
-        {
-            names.perf_map(root, &addresses);
+        self.files.make_room();
+        names.kernel(&sorted.kernel, &mut self.kernel, &self.proc, now);
+        names.vdso(&sorted.vdso, self.vdso.as_ref());
+        self.perf_maps.begin(now);
+        for (id, addresses) in sorted.processes {
+            if let Some(process) = sampled.processes.get(id.0 as usize)
+                && let Root::Open(root) = &process.root
+            {
+                let wanted = addresses.iter().map(|(at, _)| *at);
+                match self.perf_maps.names(process.key, root, wanted) {
+                    Some(Ok(found)) => names.plain(addresses.iter().map(|(_, place)| *place), found),
+                    Some(Err(_)) => names.counts.add(Outcome::FileUnreadable, 1),
+                    None => {}
+                }
+            }
         }
+        self.perf_maps.make_room();
+        names
     }
-    names
 }
 
 /// Places by where they are read, each list ascending.
@@ -97,17 +155,22 @@ impl Sorted {
 }
 
 impl Names {
-    fn native(&mut self, namer: &NativeNamer, id: FileId, file: Option<&CodeFile>, offsets: &[FileOffset]) {
-        let open = file.and_then(|file| Some((file, file.file.as_ref()?)));
-        let Some((file, open)) = open else {
-            // What could not be opened at all was counted then; this one was one too many to keep open.
-            self.counts.add(Outcome::FileUnreadable, u64::from(file.is_some_and(|file| file.elf.is_some())));
-            return;
-        };
-        let native = NativeFile { file: open, path: &file.path, process: file.root.as_deref() };
-        match namer.name(native, offsets) {
+    fn native(
+        &mut self,
+        namer: &NativeNamer,
+        known: &mut KnownFile,
+        budget: &mut ReaderBudget,
+        id: FileId,
+        file: Option<&CodeFile>,
+        offsets: &[FileOffset],
+    ) {
+        // What is no ELF file was counted when it could not be opened.
+        let Some(file) = file.filter(|file| file.elf.is_some()) else { return };
+        let native = NativeFile { file: file.file.as_ref(), path: &file.path, process: file.root.as_deref() };
+        match namer.name(native, known, offsets, budget) {
             Ok(found) => {
                 self.counts.add(Outcome::DebugInfoUnusable, u64::try_from(found.problems.len()).unwrap_or(0));
+                self.waiting += found.waiting;
                 let named = offsets.iter().zip(found.addresses).filter(|(_, name)| !name.is_empty());
                 self.by_place.extend(named.map(|(&at, name)| (Place::File(id, at), name)));
             }
@@ -115,60 +178,35 @@ impl Names {
         }
     }
 
-    fn kernel(&mut self, addresses: &[KernelAddr], host: &Host) {
+    fn plain(&mut self, places: impl Iterator<Item = Place>, names: Vec<Arc<NamedAddress>>) {
+        self.by_place.extend(places.zip(names).filter(|(_, name)| !name.is_empty()));
+    }
+
+    fn kernel(
+        &mut self,
+        addresses: &[KernelAddr],
+        namer: &mut KernelNamer,
+        proc: &ProcFs,
+        now: MonotonicNanos,
+    ) {
         if addresses.is_empty() {
             return;
         }
-        match read_kernel_names(&host.proc, addresses) {
-            Ok(KernelNames::Named(found)) => {
-                for (&at, function) in addresses.iter().zip(found) {
-                    if let Some(function) = function {
-                        self.by_place.insert(Place::Kernel(at), plain(function.name));
-                    }
-                }
-            }
-            Ok(KernelNames::Hidden) | Err(_) => self.counts.add(Outcome::KernelNamesHidden, 1),
+        match namer.names(proc, addresses, now) {
+            Ok(Some(names)) => self.plain(addresses.iter().map(|at| Place::Kernel(*at)), names),
+            Ok(None) | Err(_) => self.counts.add(Outcome::KernelNamesHidden, 1),
         }
     }
 
-    fn vdso(&mut self, offsets: &[FileOffset], host: &Host) {
+    fn vdso(&mut self, offsets: &[FileOffset], image: Option<&VdsoImage>) {
         if offsets.is_empty() {
             return;
         }
-        let image = VdsoImage::of_this_process(&host.proc);
-        let Ok(found) = image.and_then(|image| image.map_or(Ok(Vec::new()), |image| image.names(offsets)))
-        else {
-            self.counts.add(Outcome::FileUnreadable, 1);
-            return;
-        };
-        for (&at, name) in offsets.iter().zip(found) {
-            if let Some(name) = name {
-                self.by_place.insert(Place::Vdso(at), plain(name));
+        match image.map(|image| image.names(offsets)) {
+            Some(Ok(found)) => {
+                self.plain(offsets.iter().map(|at| Place::Vdso(*at)), plain_names(&found));
             }
+            Some(Err(_)) | None => self.counts.add(Outcome::FileUnreadable, 1),
         }
     }
-
-    /// Names that the process wrote down itself. Most processes with code in memory wrote none.
-    fn perf_map(&mut self, root: &ProcessRoot, places: &[(RuntimeAddr, Place)]) {
-        let path = perf_map_path(root.innermost_pid());
-        let Ok(file) = root.open_planted(&path, FinalLink::Refuse, PERF_MAP_BYTES_MAX) else { return };
-        let addresses: Vec<RuntimeAddr> = places.iter().map(|&(at, _)| at).collect();
-        let Ok(map) = read_perf_map(BufReader::with_capacity(64 << 10, file), &addresses) else {
-            self.counts.add(Outcome::FileUnreadable, 1);
-            return;
-        };
-        for (&(_, place), name) in places.iter().zip(map.names) {
-            if let Some(name) = name {
-                self.by_place.insert(place, plain(name));
-            }
-        }
-    }
-}
-
-/// A name without lines; demangled if the writer left that to us.
-fn plain(system_name: Arc<str>) -> NamedAddress {
-    let name =
-        demangle_all(std::slice::from_ref(&system_name)).pop().unwrap_or_else(|| Arc::clone(&system_name));
-    let function = NamedFunction { name, system_name, file: "".into(), start_line: 0 };
-    vec![NamedLine { function, line: 0 }]
 }

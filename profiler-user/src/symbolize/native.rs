@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Symbol tables are read by our own pass in pieces, DWARF by blazesym in a process of its own (see [`super::dwarf`]).
-//! One file is open at a time and nothing is kept between files: each address is asked for once, so a cache would
-//! only grow. Why not blazesym for symbols too: it maps the file and sorts an index of the whole table. Naming
+//! Both tell with each answer how far it holds, which is kept ([`KnownFile`]): an address beside one that was asked for
+//! before is named without opening the file. Why not blazesym for symbols too: it maps the file and sorts an index of the whole table. Naming
 //! 1,000 addresses spread over the code raised the peak resident size (release build, x86_64, two cores) by
 //!
 //! | file | this | blazesym 0.2.7 in this process |
@@ -24,23 +24,32 @@
 //! The name of the function that holds the code comes from the symbol table, as the linker knows it; DWARF adds
 //! what was inlined into it. No name is better than a wrong one: outside every symbol's size an address stays unnamed.
 
-use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use profiler_common::address::{ElfVaddr, FileOffset};
 
-use super::demangle::demangle_all;
-use super::dwarf::{CodeAt, DebugReader, SourceLine};
+use self::assemble::assemble;
+use self::known::DebugState;
+pub use self::known::KnownFile;
+use self::tables::Tables;
+use super::NamedAddress;
+use super::dwarf::{CodeAt, DebugReader, READER_CPU_MAX, SourceLine};
 use super::error::SymbolizeError;
-use super::plt::{NamedStub, StubName, find_stubs, stub_name};
-use super::symtab::{Kinds, Symbol, find_symbols_of};
-use super::{NamedAddress, NamedFunction, NamedLine};
+use super::reader_budget::ReaderBudget;
+use super::spans::{alone, shared};
+use super::symtab::{FoundSymbol, Symbol};
 use crate::elf::ElfError;
 use crate::process::debug_files::{DebugFiles, OpenElf};
 use crate::process::namespace::ProcessRoot;
 use crate::unwind::{Budget, GoNames};
+
+mod assemble;
+mod debug_code;
+mod known;
+mod tables;
 
 /// Debug sections with more bytes are left unread; a browser's have some 2 GiB, the kernel's 400 MiB.
 const DEBUG_BYTES_MAX: u64 = 512 << 20;
@@ -48,8 +57,9 @@ const DEBUG_BYTES_MAX: u64 = 512 << 20;
 /// A mapped file, as far as naming needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct NativeFile<'a> {
-    /// Open for reading since it was first seen, so it may be deleted by now.
-    pub file: &'a File,
+    /// Open for reading since it was first seen, so it may be deleted by now. `None`: it is not open any more, and gives
+    /// the names that are known.
+    pub file: Option<&'a File>,
     /// Where its process sees it; only to look for debug files beside it.
     pub path: &'a Path,
     /// The root of that process, to look for debug files in. `None`: it is gone; the host's are left.
@@ -60,9 +70,20 @@ pub struct NativeFile<'a> {
 #[derive(Debug, Default)]
 pub struct NativeNames {
     /// In the order of the addresses; empty where no symbol covers one.
-    pub addresses: Vec<NamedAddress>,
+    pub addresses: Vec<Arc<NamedAddress>>,
     /// What was there but could not be used; names are from the rest.
     pub problems: Vec<SymbolizeError>,
+    /// Addresses whose names will say more once there is time to read debug information.
+    pub waiting: usize,
+}
+
+/// What debug information, or Go's own table, says of an address, and where this holds.
+#[derive(Debug)]
+struct FoundCode {
+    code: Option<CodeAt>,
+    span: Range<u64>,
+    /// It was not asked yet.
+    waits: bool,
 }
 
 /// Names addresses in ELF files.
@@ -78,147 +99,161 @@ impl NativeNamer {
         Self { debug_files, debug_reader }
     }
 
-    /// Names positions in one file. `wanted`: addresses to look up, one byte before return addresses.
+    /// Names positions in one file, of which `known` holds what was found out before. `wanted`: addresses to look up, one
+    /// byte before return addresses.
     ///
-    /// An error means that the file gives no names at all: it is no ELF file, or damaged.
-    pub fn name(&self, file: NativeFile<'_>, wanted: &[FileOffset]) -> Result<NativeNames, SymbolizeError> {
-        let duplicate = |source| SymbolizeError::Open { path: file.path.to_owned(), source };
-        let elf = OpenElf::read(file.file.try_clone().map_err(duplicate)?)?;
-        let vaddrs: Vec<Option<ElfVaddr>> = wanted.iter().map(|at| elf.headers.code_vaddr(*at)).collect();
-        let mut sorted: Vec<ElfVaddr> = vaddrs.iter().flatten().copied().collect();
+    /// An error means that the file gives no new names at all: it is no ELF file, damaged, or not open any more.
+    pub(super) fn name(
+        &self,
+        file: NativeFile<'_>,
+        known: &mut KnownFile,
+        wanted: &[FileOffset],
+        budget: &mut ReaderBudget,
+    ) -> Result<NativeNames, SymbolizeError> {
+        let opened = if known.headers.is_none() { Some(open(file)?) } else { None };
+        if let Some(elf) = &opened {
+            known.headers = Some(elf.headers.clone());
+        }
+        let headers = known.headers.as_ref();
+        let vaddrs: Vec<Option<ElfVaddr>> =
+            wanted.iter().map(|at| headers.and_then(|headers| headers.code_vaddr(*at))).collect();
+        let mut unknown: Vec<ElfVaddr> =
+            vaddrs.iter().flatten().copied().filter(|at| known.name(*at).is_none()).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        let mut names = NativeNames::default();
+        let mut for_now = Vec::new();
+        if !unknown.is_empty() {
+            let elf = opened.map_or_else(|| open(file), Ok)?;
+            for_now = self.find_out(&elf, file, known, &unknown, budget, &mut names.problems);
+        }
+        names.waiting = for_now.len();
+        let nothing = Arc::default();
+        let name = |at: ElfVaddr| {
+            let later = || {
+                let index = for_now.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+                for_now.get(index).map(|(_, name)| name)
+            };
+            known.name(at).or_else(later)
+        };
+        names.addresses = vaddrs.iter().map(|at| Arc::clone(at.and_then(name).unwrap_or(&nothing))).collect();
+        Ok(names)
+    }
+
+    /// Asks the file about addresses, which are sorted. Gives names that are not to be kept, since debug information will
+    /// tell more.
+    fn find_out(
+        &self,
+        elf: &OpenElf,
+        file: NativeFile<'_>,
+        known: &mut KnownFile,
+        unknown: &[ElfVaddr],
+        budget: &mut ReaderBudget,
+        problems: &mut Vec<SymbolizeError>,
+    ) -> Vec<(ElfVaddr, Arc<NamedAddress>)> {
+        let mut sorted = unknown.to_vec();
         let entry = elf.headers.entry();
         if sorted.iter().any(|at| is_entry_code(entry, *at)) {
             sorted.push(entry); // if the function there has a name, its neighbours are not it
-        }
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.is_empty() {
-            return Ok(NativeNames {
-                addresses: vec![NamedAddress::new(); wanted.len()],
-                problems: Vec::new(),
-            });
+            sorted.sort_unstable();
+            sorted.dedup();
         }
         let is_complete = elf.sections.symbols().is_some() && elf.sections.has_dwarf();
-        let debug = if is_complete { None } else { self.debug_files.find(&elf, file.path, file.process) };
-
-        let mut problems = Vec::new();
-        let tables = Tables { elf: &elf, debug: debug.as_ref() };
-        let mut symbols = tables.symbols(Kinds::Code, &sorted, &mut problems);
-        tables.fill_from_plt(&sorted, &mut symbols, &mut problems);
-        let mut code = self.code_at(&elf, debug.as_ref(), &sorted, &mut problems);
-        fill_from_go(&elf, &sorted, &symbols, &mut code, &mut problems);
+        let debug = if is_complete { None } else { self.debug_files.find(elf, file.path, file.process) };
+        let tables = Tables { elf, debug: debug.as_ref() };
+        let mut symbols = tables.code_symbols(&sorted, known, problems);
+        let mut code = self.code_at(elf, debug.as_ref(), known, &sorted, budget, problems);
+        fill_from_go(elf, known, &sorted, &symbols, &mut code, problems);
         fill_entry(entry, &sorted, &mut symbols, &code);
-        let named = assemble(&symbols, &code);
-        let of = |at: &ElfVaddr| named.get(sorted.binary_search(at).ok()?).cloned();
-        let addresses = vaddrs.iter().map(|at| at.as_ref().and_then(of).unwrap_or_default()).collect();
-        Ok(NativeNames { addresses, problems })
+        let names = assemble(&symbols, &code, &mut known.texts);
+        let mut for_now = Vec::new();
+        for (((at, found), code), name) in sorted.iter().zip(&symbols).zip(&code).zip(names) {
+            if code.waits {
+                for_now.push((*at, name));
+                continue;
+            }
+            // What has no name here may be a stub there.
+            let span = if found.symbol.is_some() { shared(&found.span, &code.span) } else { alone(at.0) };
+            known.keep_name(*at, span, &name);
+        }
+        for_now
     }
 
+    /// What debug information says.
     fn code_at(
         &self,
         elf: &OpenElf,
         debug: Option<&OpenElf>,
+        known: &mut KnownFile,
         sorted: &[ElfVaddr],
+        budget: &mut ReaderBudget,
         problems: &mut Vec<SymbolizeError>,
-    ) -> Vec<Option<CodeAt>> {
-        let has_symbols =
-            [debug, Some(elf)].into_iter().flatten().any(|elf| elf.sections.symbols().is_some());
-        let source = debug.filter(|debug| debug.sections.has_dwarf()).or_else(|| {
-            let has_mini = !has_symbols && elf.sections.has_mini_debug_info();
-            (elf.sections.has_dwarf() || has_mini).then_some(elf)
-        });
-        let answer = source.map(|source| match source.sections.debug_bytes() {
-            found if found > DEBUG_BYTES_MAX => {
-                Err(ElfError::TooLarge { what: "bytes of debug information", found, limit: DEBUG_BYTES_MAX }
-                    .into())
-            }
-            _ => self.debug_reader.read(&source.file, sorted),
-        });
-        match answer {
-            Some(Ok(code)) => code,
-            Some(Err(problem)) => {
-                problems.push(problem);
-                vec![None; sorted.len()]
-            }
-            None => vec![None; sorted.len()],
+    ) -> Vec<FoundCode> {
+        let source = source_of_code(elf, debug).filter(|_| known.debug != DebugState::Absent);
+        known.debug = if source.is_some() { DebugState::Present } else { DebugState::Absent };
+        if let Some(source) = source
+            && let Err(problem) = self.read_code(source, known, sorted, budget)
+        {
+            // It will not be better the next time.
+            known.debug = DebugState::Absent;
+            problems.push(problem);
         }
+        let is_absent = known.debug == DebugState::Absent;
+        let found = |at: &ElfVaddr| match known.code.get(at.0) {
+            Some((span, code)) => FoundCode { code, span, waits: false },
+            None if is_absent => FoundCode { code: None, span: 0..u64::MAX, waits: false },
+            None => FoundCode { code: None, span: alone(at.0), waits: true },
+        };
+        sorted.iter().map(found).collect()
     }
-}
 
-/// A file and its debug file, for their symbols.
-#[derive(Clone, Copy)]
-struct Tables<'a> {
-    elf: &'a OpenElf,
-    debug: Option<&'a OpenElf>,
-}
-
-impl Tables<'_> {
-    /// Asks one table after the other about what is still unnamed.
-    fn symbols(
-        self,
-        kinds: Kinds,
+    fn read_code(
+        &self,
+        source: &OpenElf,
+        known: &mut KnownFile,
         sorted: &[ElfVaddr],
-        problems: &mut Vec<SymbolizeError>,
-    ) -> Vec<Option<Symbol>> {
-        let tables = [
-            self.debug.and_then(|debug| Some((debug, debug.sections.symbols()?))),
-            self.elf.sections.symbols().map(|table| (self.elf, table)),
-            self.elf.sections.dynamic_symbols().map(|table| (self.elf, table)),
-        ];
-        let mut symbols: Vec<Option<Symbol>> = vec![None; sorted.len()];
-        for (elf, table) in tables.into_iter().flatten() {
-            let missing = unnamed(&symbols, sorted);
-            if missing.is_empty() {
-                break;
-            }
-            match find_symbols_of(kinds, &elf.file, &elf.headers, table, &missing) {
-                Ok(found) => {
-                    let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
-                    open.zip(found).for_each(|(symbol, found)| *symbol = found);
-                }
-                Err(problem) => problems.push(problem.into()),
-            }
+        budget: &mut ReaderBudget,
+    ) -> Result<(), SymbolizeError> {
+        let unknown: Vec<ElfVaddr> =
+            sorted.iter().copied().filter(|at| known.code.get(at.0).is_none()).collect();
+        if unknown.is_empty() || !budget.has_some() {
+            return Ok(());
         }
-        symbols
-    }
-
-    /// Names stubs, which have no symbols.
-    fn fill_from_plt(
-        self,
-        sorted: &[ElfVaddr],
-        symbols: &mut [Option<Symbol>],
-        problems: &mut Vec<SymbolizeError>,
-    ) {
-        let missing = unnamed(symbols, sorted);
-        let stubs = find_stubs(&self.elf.file, &self.elf.headers, &self.elf.sections, &missing);
-        let stubs = match stubs {
-            Ok(stubs) => stubs,
-            Err(problem) => return problems.push(problem.into()),
-        };
-        let indirect = |stub: &NamedStub| match stub.name {
-            StubName::Indirect(resolver) => Some(resolver),
-            StubName::Known(_) => None,
-        };
-        let mut resolvers: Vec<ElfVaddr> = stubs.iter().flatten().filter_map(indirect).collect();
-        resolvers.sort_unstable();
-        resolvers.dedup();
-        let functions = self.symbols(Kinds::Indirect, &resolvers, problems);
-        let name = |stub: NamedStub| match stub.name {
-            StubName::Known(name) => Some(Symbol { name, start: stub.start }),
-            StubName::Indirect(resolver) => {
-                let function = functions.get(resolvers.binary_search(&resolver).ok()?)?.as_ref();
-                let function = function.filter(|function| function.start == resolver)?;
-                Some(Symbol { name: stub_name(&function.name), start: stub.start })
-            }
-        };
-        let open = symbols.iter_mut().filter(|symbol| symbol.is_none());
-        open.zip(stubs).for_each(|(symbol, stub)| *symbol = stub.and_then(name));
+        let (found, limit) = (source.sections.debug_bytes(), DEBUG_BYTES_MAX);
+        if found > limit {
+            return Err(ElfError::TooLarge { what: "bytes of debug information", found, limit }.into());
+        }
+        let room = known.code.room();
+        let read = self.debug_reader.read(&source.file, &unknown, room);
+        budget.charge(read.as_ref().map_or(READER_CPU_MAX, |read| read.cpu));
+        // The reader may be in a stranger's hands.
+        for (range, code) in read?.ranges.into_iter().take(unknown.len() + room) {
+            known.code.keep(range.start, range, code.as_ref(), &mut known.texts);
+        }
+        // What it did not answer is not asked again.
+        for at in unknown {
+            known.code.keep(at.0, alone(at.0), None, &mut known.texts);
+        }
+        Ok(())
     }
 }
 
-fn unnamed(symbols: &[Option<Symbol>], sorted: &[ElfVaddr]) -> Vec<ElfVaddr> {
-    let unnamed = symbols.iter().zip(sorted).filter(|(symbol, _)| symbol.is_none());
-    unnamed.map(|(_, at)| *at).collect()
+fn open(file: NativeFile<'_>) -> Result<OpenElf, SymbolizeError> {
+    let failed = |source| SymbolizeError::Open { path: file.path.to_owned(), source };
+    let duplicate = match file.file {
+        Some(file) => file.try_clone(),
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    Ok(OpenElf::read(duplicate.map_err(failed)?)?)
+}
+
+/// The file whose debug information tells of the code, if there is one.
+fn source_of_code<'a>(elf: &'a OpenElf, debug: Option<&'a OpenElf>) -> Option<&'a OpenElf> {
+    let has_symbols = [debug, Some(elf)].into_iter().flatten().any(|elf| elf.sections.symbols().is_some());
+    debug.filter(|debug| debug.sections.has_dwarf()).or_else(|| {
+        let has_mini = !has_symbols && elf.sections.has_mini_debug_info();
+        (elf.sections.has_dwarf() || has_mini).then_some(elf)
+    })
 }
 
 /// What symbols and debug information left open: names in programs that were stripped of both, as most Go programs
@@ -226,35 +261,38 @@ fn unnamed(symbols: &[Option<Symbol>], sorted: &[ElfVaddr]) -> Vec<ElfVaddr> {
 /// inlined.
 fn fill_from_go(
     elf: &OpenElf,
+    known: &mut KnownFile,
     sorted: &[ElfVaddr],
-    symbols: &[Option<Symbol>],
-    code: &mut [Option<CodeAt>],
+    symbols: &[FoundSymbol],
+    code: &mut [FoundCode],
     problems: &mut Vec<SymbolizeError>,
 ) {
-    let is_open = |symbol: &Option<Symbol>, code: &Option<CodeAt>| match code {
+    let is_open = |found: &FoundSymbol, code: &FoundCode| match &code.code {
         None => true,
-        Some(code) => symbol.is_none() && code.name.is_empty(),
+        Some(code) => found.symbol.is_none() && code.name.is_empty(),
     };
-    if !symbols.iter().zip(&*code).any(|(symbol, code)| is_open(symbol, code)) {
+    if known.is_go == Some(false) || !symbols.iter().zip(&*code).any(|(symbol, code)| is_open(symbol, code)) {
         return;
     }
-    let names = match GoNames::read(&elf.file, &elf.headers, Budget::default()) {
+    let names = GoNames::read(&elf.file, &elf.headers, Budget::default());
+    known.is_go = Some(matches!(names, Ok(Some(_))));
+    let names = match names {
         Ok(Some(names)) => names,
         Ok(None) => return,
         Err(problem) => return problems.push(problem.into()),
     };
-    for ((at, symbol), code) in sorted.iter().zip(symbols).zip(code) {
-        if is_open(symbol, code)
+    for ((at, symbol), found) in sorted.iter().zip(symbols).zip(code) {
+        if is_open(symbol, found)
             && let Some(place) = names.find(*at)
         {
-            let file = place.file.unwrap_or_default();
-            *code = Some(CodeAt {
-                name: place.name,
-                start: Some(place.start.0),
+            let file = place.file.unwrap_or_default().into();
+            found.code = Some(CodeAt {
+                name: place.name.into(),
                 at: SourceLine { file, line: place.line.unwrap_or(0) },
                 begin_line: place.start_line.unwrap_or(0),
                 inlined: Vec::new(),
             });
+            found.span = alone(at.0);
         }
     }
 }
@@ -268,96 +306,18 @@ fn is_entry_code(entry: ElfVaddr, at: ElfVaddr) -> bool {
 
 /// The header says where a file's first instruction is, which is `_start` also in programs that were stripped, and in
 /// the dynamic linker, whose symbol for it has no size.
-fn fill_entry(entry: ElfVaddr, sorted: &[ElfVaddr], symbols: &mut [Option<Symbol>], code: &[Option<CodeAt>]) {
+fn fill_entry(entry: ElfVaddr, sorted: &[ElfVaddr], symbols: &mut [FoundSymbol], code: &[FoundCode]) {
     let at_entry = sorted.binary_search(&entry).ok();
-    let has_symbol = at_entry.and_then(|at| symbols.get(at)).is_some_and(Option::is_some);
-    let has_line = at_entry.and_then(|at| code.get(at)).is_some_and(Option::is_some);
+    let has_symbol = at_entry.and_then(|at| symbols.get(at)).is_some_and(|found| found.symbol.is_some());
+    let has_line = at_entry.and_then(|at| code.get(at)).is_some_and(|found| found.code.is_some());
     if has_symbol || has_line {
         return;
     }
-    for ((at, symbol), code) in sorted.iter().zip(symbols).zip(code) {
-        if symbol.is_none() && code.is_none() && is_entry_code(entry, *at) {
-            *symbol = Some(Symbol { name: "_start".into(), start: entry });
+    for ((at, found), code) in sorted.iter().zip(symbols).zip(code) {
+        if found.symbol.is_none() && code.code.is_none() && is_entry_code(entry, *at) {
+            let symbol = Some(Symbol { name: "_start".into(), start: entry });
+            *found = FoundSymbol { symbol, span: alone(at.0) };
         }
-    }
-}
-
-/// Joins both sources and makes all names readable.
-fn assemble(symbols: &[Option<Symbol>], code: &[Option<CodeAt>]) -> Vec<NamedAddress> {
-    let mut texts = Texts::default();
-    let mut lines: Vec<Vec<RawLine>> = Vec::with_capacity(symbols.len());
-    for (symbol, code) in symbols.iter().zip(code) {
-        lines.push(raw_lines(symbol.as_ref(), code.as_ref(), &mut texts));
-    }
-    let mut system_names: Vec<Arc<str>> =
-        lines.iter().flatten().map(|line| Arc::clone(&line.system_name)).collect();
-    system_names.sort_unstable();
-    system_names.dedup();
-    let names = demangle_all(&system_names);
-    let readable = |name: &Arc<str>| {
-        let index = system_names.binary_search(name).ok();
-        index.and_then(|index| names.get(index)).unwrap_or(name).clone()
-    };
-    let named = |line: RawLine| NamedLine {
-        function: NamedFunction {
-            name: readable(&line.system_name),
-            system_name: line.system_name,
-            file: line.file,
-            start_line: line.begin_line,
-        },
-        line: line.line,
-    };
-    lines.into_iter().map(|lines| lines.into_iter().map(named).collect()).collect()
-}
-
-/// A [`NamedLine`] before its name is made readable.
-struct RawLine {
-    system_name: Arc<str>,
-    file: Arc<str>,
-    begin_line: u32,
-    line: u32,
-}
-
-/// Innermost inlined function first, the one that holds the code last; nothing if that one has no name.
-fn raw_lines(symbol: Option<&Symbol>, code: Option<&CodeAt>, texts: &mut Texts) -> Vec<RawLine> {
-    let dwarf_name = code.map(|code| code.name.as_str()).filter(|name| !name.is_empty());
-    let holder =
-        symbol.map(|symbol| Arc::clone(&symbol.name)).or_else(|| dwarf_name.map(|name| texts.shared(name)));
-    let Some(holder) = holder else { return Vec::new() };
-    let Some(code) = code else {
-        return vec![RawLine { system_name: holder, file: texts.shared(""), begin_line: 0, line: 0 }];
-    };
-    let mut lines = Vec::with_capacity(code.inlined.len() + 1);
-    lines.push(RawLine {
-        system_name: holder,
-        file: texts.shared(&code.at.file),
-        begin_line: code.begin_line,
-        line: code.at.line,
-    });
-    for inlined in code.inlined.iter().filter(|inlined| !inlined.name.is_empty()) {
-        lines.push(RawLine {
-            system_name: texts.shared(&inlined.name),
-            file: texts.shared(&inlined.at.file),
-            begin_line: inlined.begin_line,
-            line: inlined.at.line,
-        });
-    }
-    lines.reverse();
-    lines
-}
-
-/// Each distinct text once.
-#[derive(Default)]
-struct Texts(HashMap<String, Arc<str>>);
-
-impl Texts {
-    fn shared(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.0.get(text) {
-            return Arc::clone(shared);
-        }
-        let shared: Arc<str> = text.into();
-        self.0.insert(text.to_owned(), Arc::clone(&shared));
-        shared
     }
 }
 

@@ -1,78 +1,234 @@
-//! `/tmp/perf-PID.map`, written by JIT compilers + sorted addresses → names of compiled code.
+//! `/tmp/perf-PID.map`, written by JIT compilers → names of compiled code, as the file grows.
 //!
 //! A line is `START SIZE NAME`, numbers in hexadecimal, addresses of the process that writes it. The file is
 //! appended to while code is compiled, moved and thrown away, so of two lines for one address the later holds.
 //!
-//! Reads a stream once and keeps the names of the wanted addresses only. The stream is a stranger's: lines,
-//! names and work are bounded. Never opens the file (see `process::namespace`).
+//! ```text
+//!   addresses ─▶ line that holds there: its position in the file      24 bytes a line; names stay in the file
+//!                   └─▶ name, read when it is asked for
+//! ```
+//!
+//! What was appended is read, nothing twice. A file that was written anew shows by its size, by the bytes before the place
+//! where reading ended, or by a line that is no longer where it was; then all is forgotten. The file is a stranger's:
+//! lines, names and work are bounded. Never opens the file (see `process::namespace`).
 
-use std::io::{self, BufRead};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use profiler_common::address::RuntimeAddr;
 
-use super::lines::{Line, next_line};
+use super::plain::plain_names;
+use super::{NamedAddress, NamedLine};
+use crate::elf::ReadAt;
 
 /// The largest map that is worth reading, for `open_planted`: some 3 million functions.
 pub const PERF_MAP_BYTES_MAX: u64 = 256 << 20;
 /// V8 and the JVM write names of some KiB for generic code. Longer lines are skipped.
 const LINE_BYTES_MAX: usize = 16 << 10;
-/// Names that are put on an address, over all of a file. A real map has a few for each address.
-const MATCHES_MAX: u64 = 4 << 20;
-/// Bytes of names that are held at a time. Ten thousand addresses of a real program have one MiB.
-const HELD_BYTES_MAX: usize = 32 << 20;
+/// Read for a name until its end is found: nearly all, all.
+const LINE_READS: [usize; 2] = [512, LINE_BYTES_MAX];
+/// Read at a time.
+const PIECE_BYTES: usize = 64 << 10;
+/// Lines that hold somewhere: three times what a large JVM has. A map with more is read no further.
+const LINES_MAX: usize = 1 << 18;
+/// Bytes of names that are kept. Ten thousand addresses of a real program have one MiB.
+const NAMES_BYTES_MAX: usize = 2 << 20;
+/// Compared to tell whether a file was only appended to.
+const TAIL_BYTES: usize = 64;
 
 /// Where a process writes its map: `pid` as the process itself knows it.
 pub fn perf_map_path(pid: u32) -> PathBuf {
     PathBuf::from(format!("/tmp/perf-{pid}.map"))
 }
 
-/// What a perf map says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PerfMapNames {
-    /// For each address the name of the code there, in the order of the addresses.
-    pub names: Vec<Option<Arc<str>>>,
-    /// Lines that say nothing: malformed, empty or too long.
-    pub bad_lines: u64,
-    /// The lines overlap so much that reading was given up; later ones were not looked at.
-    pub gave_up: bool,
+/// What was read of a map.
+#[derive(Debug, Default)]
+pub struct PerfMap {
+    /// By first address; none overlapping.
+    lines: BTreeMap<u64, Line>,
+    /// Where reading goes on: behind the last whole line.
+    read_to: u64,
+    /// The bytes before that.
+    tail: Vec<u8>,
+    /// The rest of a line that is too long is still to come.
+    is_in_long_line: bool,
+    /// By position of their lines.
+    names: HashMap<u32, Arc<NamedAddress>>,
+    names_bytes: usize,
+    bad_lines: u64,
 }
 
-/// Reads a whole map. `wanted` must be sorted.
-pub fn read_perf_map(mut reader: impl BufRead, wanted: &[RuntimeAddr]) -> io::Result<PerfMapNames> {
-    let mut names: Vec<Option<Arc<str>>> = vec![None; wanted.len()];
-    let (mut bad_lines, mut matches, mut held_bytes) = (0u64, 0u64, 0usize);
-    let (mut line, mut gave_up) = (Vec::new(), false);
-    loop {
-        let entry = match next_line(&mut reader, &mut line, LINE_BYTES_MAX)? {
-            Line::End => break,
-            Line::TooLong => None,
-            Line::Whole => parse(&line),
-        };
-        let Some(entry) = entry else {
-            bad_lines += 1;
-            continue;
-        };
-        let first = wanted.partition_point(|at| at.0 < entry.start);
-        let inside = wanted.iter().zip(&mut names).skip(first);
-        // One name for all addresses of a line: a hostile one is long and says that it holds for all.
-        let mut of_line: Option<Arc<str>> = None;
-        for (_, name) in inside.take_while(|(at, _)| at.0 - entry.start < entry.bytes) {
-            let of_line = of_line.get_or_insert_with(|| String::from_utf8_lossy(entry.name).into());
-            let before = name.replace(of_line.clone());
-            if let Some(gone) = before.filter(|before| Arc::strong_count(before) == 1) {
-                held_bytes -= gone.len();
-            }
-            matches += 1;
+/// A line that holds from an address on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    bytes: u32,
+    /// Where it is in the file.
+    at: u32,
+}
+
+impl PerfMap {
+    /// Reads up to `bytes_max` bytes of what was appended to a file that has `size` bytes now. Gives how many it read.
+    pub fn catch_up(&mut self, file: &(impl ReadAt + ?Sized), size: u64, bytes_max: u64) -> io::Result<u64> {
+        if size < self.read_to || !self.is_as_it_was(file)? {
+            self.forget();
         }
-        held_bytes += of_line.map_or(0, |name| name.len());
-        if matches > MATCHES_MAX || held_bytes > HELD_BYTES_MAX {
-            gave_up = true;
-            break;
+        let end = size.min(PERF_MAP_BYTES_MAX).min(self.read_to.saturating_add(bytes_max));
+        let started = self.read_to;
+        let mut piece = vec![0; PIECE_BYTES];
+        while self.read_to < end && self.lines.len() < LINES_MAX {
+            let wanted = usize::try_from(end - self.read_to).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let into = piece.get_mut(..wanted).unwrap_or_default();
+            let read = file.read_at(into, self.read_to)?;
+            let bytes = into.get(..read).unwrap_or_default();
+            let used = self.take_in(bytes);
+            self.read_to = self.read_to.saturating_add(u64::try_from(used).unwrap_or(0));
+            if used == 0 {
+                break; // a line that is not whole yet
+            }
+        }
+        Ok(self.read_to - started)
+    }
+
+    /// Whether the bytes before the place where reading ended are still the same.
+    fn is_as_it_was(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<bool> {
+        let mut now = vec![0; self.tail.len()];
+        let from = self.read_to.saturating_sub(u64::try_from(self.tail.len()).unwrap_or(0));
+        let read = file.read_at(&mut now, from)?;
+        Ok(now.get(..read) == Some(&self.tail[..]))
+    }
+
+    /// Takes whole lines; gives how many bytes they have.
+    fn take_in(&mut self, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let is_whole = line.ends_with(b"\n");
+            let is_too_long = self.is_in_long_line || line.len() > LINE_BYTES_MAX;
+            if !is_whole && !is_too_long {
+                break;
+            }
+            let at = self.read_to.saturating_add(u64::try_from(used).unwrap_or(0));
+            used += line.len();
+            if !std::mem::replace(&mut self.is_in_long_line, is_too_long && !is_whole) {
+                match parse(line).filter(|_| !is_too_long) {
+                    Some(entry) => self.paint(&entry, u32::try_from(at).unwrap_or(u32::MAX)),
+                    None => self.bad_lines += 1,
+                }
+            }
+        }
+        if let Some(taken) = bytes.get(..used).filter(|taken| !taken.is_empty()) {
+            self.tail.extend_from_slice(taken.get(taken.len().saturating_sub(TAIL_BYTES)..).unwrap_or(taken));
+            self.tail.drain(..self.tail.len().saturating_sub(TAIL_BYTES));
+        }
+        used
+    }
+
+    /// Notes that a line holds, and no longer those that held in its range.
+    fn paint(&mut self, entry: &Entry<'_>, at: u32) {
+        let (start, bytes) = (entry.start, u32::try_from(entry.bytes).unwrap_or(u32::MAX));
+        let end = start.saturating_add(u64::from(bytes));
+        let behind = |line: &Line, line_start: u64| {
+            let rest = line_start.saturating_add(u64::from(line.bytes)).checked_sub(end)?;
+            u32::try_from(rest).ok().filter(|rest| *rest > 0).map(|bytes| Line { bytes, ..*line })
+        };
+        if let Some((&before, line)) = self.lines.range_mut(..start).next_back()
+            && u64::from(line.bytes) > start - before
+        {
+            let rest = behind(line, before);
+            line.bytes = u32::try_from(start - before).unwrap_or(u32::MAX);
+            if let Some(rest) = rest {
+                self.lines.insert(end, rest);
+            }
+        }
+        while let Some((&inside, &line)) = self.lines.range(start..end).next() {
+            self.lines.remove(&inside);
+            if let Some(rest) = behind(&line, inside) {
+                self.lines.insert(end, rest);
+            }
+        }
+        self.lines.insert(start, Line { bytes, at });
+    }
+
+    /// The names at addresses, in their order; empty where no line holds.
+    pub fn names(
+        &mut self,
+        file: &(impl ReadAt + ?Sized),
+        wanted: impl Iterator<Item = RuntimeAddr>,
+    ) -> Vec<Arc<NamedAddress>> {
+        if self.names_bytes > NAMES_BYTES_MAX {
+            self.names.clear();
+            self.names_bytes = 0;
+        }
+        let lines: Vec<(RuntimeAddr, Option<u32>)> = wanted.map(|at| (at, self.line_at(at))).collect();
+        let mut unread: Vec<(u32, RuntimeAddr)> = (lines.iter())
+            .filter_map(|(at, line)| Some(((*line)?, *at)))
+            .filter(|(line, _)| !self.names.contains_key(line))
+            .collect();
+        unread.sort_unstable();
+        unread.dedup_by_key(|(line, _)| *line);
+        let Some(read) = self.read_names(file, &unread) else {
+            self.forget(); // it was written anew; the next window reads it
+            return vec![Arc::default(); lines.len()];
+        };
+        self.names.extend(unread.iter().map(|(line, _)| *line).zip(plain_names(&read)));
+        let name = |line: Option<u32>| self.names.get(&line?).cloned();
+        lines.into_iter().map(|(_, line)| name(line).unwrap_or_default()).collect()
+    }
+
+    fn line_at(&self, at: RuntimeAddr) -> Option<u32> {
+        let (start, line) = self.lines.range(..=at.0).next_back()?;
+        (at.0 - start < u64::from(line.bytes)).then_some(line.at)
+    }
+
+    /// The names in lines at these positions, each with an address that it holds for. `None` if there are others now.
+    fn read_names(
+        &mut self,
+        file: &(impl ReadAt + ?Sized),
+        lines: &[(u32, RuntimeAddr)],
+    ) -> Option<Vec<Option<Arc<str>>>> {
+        let mut names = Vec::with_capacity(lines.len());
+        let mut bytes = vec![0; LINE_BYTES_MAX];
+        for &(position, at) in lines {
+            let line = read_line(file, u64::from(position), &mut bytes)?;
+            let entry = parse(line)?;
+            at.0.checked_sub(entry.start).filter(|into| *into < entry.bytes)?;
+            let name: Arc<str> = String::from_utf8_lossy(entry.name).into();
+            self.names_bytes += 2 * name.len() + size_of::<NamedAddress>() + size_of::<NamedLine>();
+            names.push(Some(name));
+            if self.names_bytes > 2 * NAMES_BYTES_MAX {
+                names.resize(lines.len(), None);
+                break;
+            }
+        }
+        Some(names)
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Lines that say nothing: malformed, empty or too long.
+    pub fn bad_lines(&self) -> u64 {
+        self.bad_lines
+    }
+
+    /// Lines that hold somewhere: what its memory goes by.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+/// A whole line, with its end.
+fn read_line<'a>(file: &(impl ReadAt + ?Sized), at: u64, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
+    for length in LINE_READS {
+        let read = file.read_at(bytes.get_mut(..length)?, at).ok()?;
+        let end = bytes.get(..read)?.iter().position(|byte| *byte == b'\n');
+        if let Some(end) = end {
+            return bytes.get(..=end);
         }
     }
-    Ok(PerfMapNames { names, bad_lines, gave_up })
+    None
 }
 
 struct Entry<'a> {
@@ -85,7 +241,9 @@ fn parse(line: &[u8]) -> Option<Entry<'_>> {
     let mut words = line.splitn(3, |byte| *byte == b' ');
     let (start, bytes) = (hexadecimal(words.next()?)?, hexadecimal(words.next()?)?);
     let name = words.next()?.trim_ascii();
-    (bytes > 0 && !name.is_empty()).then_some(Entry { start, bytes, name })
+    // No function has 4 GiB.
+    let is_sensible = u32::try_from(bytes).is_ok_and(|bytes| bytes > 0);
+    (is_sensible && !name.is_empty()).then_some(Entry { start, bytes, name })
 }
 
 /// A number with or without `0x`.
@@ -97,104 +255,4 @@ fn hexadecimal(word: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use expect_test::{Expect, expect};
-
-    fn check(map: &[u8], wanted: &[u64], expected: Expect) {
-        let wanted: Vec<_> = wanted.iter().copied().map(RuntimeAddr).collect();
-        let read = read_perf_map(map, &wanted).unwrap();
-        let mut text = String::new();
-        for (at, name) in wanted.iter().zip(&read.names) {
-            text += &format!("{:x} {}\n", at.0, name.as_deref().unwrap_or("-"));
-        }
-        text += &format!("{} bad lines\n", read.bad_lines);
-        expected.assert_eq(&text);
-    }
-
-    #[test]
-    fn an_address_is_named_only_within_a_lines_range() {
-        check(
-            b"7f10 20 LazyCompile:~fib /srv/app.js:3:14\n0x7f40 0x10 with spaces in it\n7f50 8 last, no line end",
-            &[0x7f0f, 0x7f10, 0x7f2f, 0x7f30, 0x7f40, 0x7f50, 0x7f57, 0x7f58],
-            expect![[r#"
-                7f0f -
-                7f10 LazyCompile:~fib /srv/app.js:3:14
-                7f2f LazyCompile:~fib /srv/app.js:3:14
-                7f30 -
-                7f40 with spaces in it
-                7f50 last, no line end
-                7f57 last, no line end
-                7f58 -
-                0 bad lines
-            "#]],
-        );
-    }
-
-    #[test]
-    fn the_later_line_holds() {
-        check(
-            b"1000 100 old\n1000 80 new\n1040 10 newest\n",
-            &[0x1000, 0x1040, 0x1050, 0x1080],
-            expect![[r#"
-                1000 new
-                1040 newest
-                1050 new
-                1080 old
-                0 bad lines
-            "#]],
-        );
-    }
-
-    #[test]
-    fn bad_lines_are_counted_and_skipped() {
-        let long = format!("1000 10 {}\n", "x".repeat(LINE_BYTES_MAX));
-        let map = [
-            &b"\n1000\n1000 10\n1000 10  \nx000 10 no_hex\n1000 0 no_size\n+1000 10 sign\n1000 -1 sign\n"[..],
-            b"10000000000000000 1 too_many_digits\n\xff\xfe\x00 \x80\n",
-            long.as_bytes(),
-            b"1000 10 not utf-8 \xff\nffffffffffffff00 ffffffffffffffff at_the_end\n",
-        ]
-        .concat();
-        check(
-            &map,
-            &[0x1000, 0x1010, u64::MAX],
-            expect![[r#"
-                1000 not utf-8 �
-                1010 -
-                ffffffffffffffff at_the_end
-                11 bad lines
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_map_that_says_everything_about_everything_is_given_up() {
-        let map = "0 ffffffffffffffff x\n".repeat(500);
-        let wanted: Vec<_> = (0..10_000).map(RuntimeAddr).collect();
-        let read = read_perf_map(map.as_bytes(), &wanted).unwrap();
-        assert!(read.gave_up);
-        assert_eq!(read.names[0].as_deref(), Some("x"));
-    }
-
-    #[test]
-    fn long_names_are_held_once_each_and_not_without_end() {
-        let wanted: Vec<_> = (0..10_000).map(RuntimeAddr).collect();
-        let name = "x".repeat(16_000);
-        // The same name for all, often: 160 GB of names if each address had its own.
-        let all = format!("0 ffffffffffffffff {name}\n").repeat(100);
-        let read = read_perf_map(all.as_bytes(), &wanted).unwrap();
-        assert!(!read.gave_up);
-        assert!(read.names.iter().flatten().all(|other| Arc::ptr_eq(other, read.names[0].as_ref().unwrap())));
-        // Another name for each.
-        let each: String = (0..10_000).map(|at| format!("{at:x} 1 {name}\n")).collect();
-        let read = read_perf_map(each.as_bytes(), &wanted).unwrap();
-        assert!(read.gave_up);
-        assert_eq!(read.names.iter().flatten().count(), (32 << 20) / name.len() + 1);
-    }
-
-    #[test]
-    fn the_path_is_the_one_that_perf_uses() {
-        assert_eq!(perf_map_path(7), std::path::Path::new("/tmp/perf-7.map"));
-    }
-}
+mod tests;

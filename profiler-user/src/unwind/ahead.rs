@@ -42,6 +42,12 @@ impl Ahead {
         }
     }
 
+    /// Forgets a file.
+    pub(super) fn forget(&mut self, key: RowKey) {
+        self.met.remove(&key);
+        self.files.retain(|(file, _)| *file != key);
+    }
+
     /// Up to so many pages that are not loaded, of the file met first.
     pub(super) fn wishes(
         &mut self,

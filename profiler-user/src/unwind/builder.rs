@@ -37,7 +37,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { section_bytes: 64 << 20, work_bytes: 256 << 20, rows: 4 << 20, rules: 8192, pages: 16 << 10 }
+        Self { section_bytes: 64 << 20, work_bytes: 256 << 20, rows: 4 << 20, rules: 4096, pages: 16 << 10 }
     }
 }
 

@@ -1,16 +1,8 @@
-//! Rows of a file in pages, and the one table of rules that all files share.
-//!
-//! ```text
-//!   FileRows    pages of rows; rules numbered within the file, so that it can be kept without the table
-//!   RuleTable   rules of all files, numbered once; what the kernel half is given
-//! ```
-//!
-//! Never touches a map: who loads a page asks [`RuleTable::page_rows`] for its rows in the table's numbers.
-
-use std::collections::HashMap;
+//! Rows of a file in pages. Rules are numbered within the file, so that it can be kept without the table of all rules
+//! ([`super::rule_table`]).
 
 use profiler_common::address::ElfVaddr;
-use profiler_common::unwind_row::{RULES_MAX, TEXT_PAGE_BITS, UnwindRow, find_row};
+use profiler_common::unwind_row::{TEXT_PAGE_BITS, UnwindRow, find_row};
 use profiler_common::unwind_rule::{Rule, Unsupported};
 
 /// 64 KiB of text whose rows follow each other.
@@ -122,64 +114,5 @@ impl FileRows {
         let row_at = |index: u32| usize::try_from(index).ok().and_then(|index| rows.get(index)).copied();
         let row = find_row(count, u16::from_le_bytes([low, high]), 0, row_at);
         row.and_then(|row| self.rules.get(usize::from(row.rule))).copied().unwrap_or(Rule::GAP)
-    }
-}
-
-/// The distinct rules of all files. Only grows: a number that was given stays what it is.
-#[derive(Clone, Debug)]
-pub struct RuleTable {
-    rules: Vec<Rule>,
-    index: HashMap<Rule, u16>,
-}
-
-impl Default for RuleTable {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl RuleTable {
-    /// The number of [`Rule::GAP`].
-    pub const GAP: u16 = 0;
-    const TOO_MANY: u16 = 1;
-
-    /// With what every table begins with.
-    pub fn new() -> Self {
-        let rules = vec![Rule::GAP, Rule::unsupported(Unsupported::TooManyRules)];
-        let index = [(Rule::GAP, Self::GAP), (Rule::unsupported(Unsupported::TooManyRules), Self::TOO_MANY)];
-        Self { rules, index: index.into() }
-    }
-
-    /// Rows of a file's page in the table's numbers, to be given to the kernel half. Rules that were not met before are
-    /// added; those that find the table full become [`Unsupported::TooManyRules`]: frames there end their stacks with that
-    /// reason.
-    pub fn page_rows(&mut self, file: &FileRows, number: u32) -> Vec<UnwindRow> {
-        let mut known: Vec<Option<u16>> = vec![None; file.rules.len()];
-        let mut shared = |row: &UnwindRow| {
-            let place = usize::from(row.rule);
-            let (Some(rule), Some(known)) = (file.rules.get(place), known.get_mut(place)) else {
-                return UnwindRow { rule: Self::GAP, ..*row };
-            };
-            UnwindRow { rule: *known.get_or_insert_with(|| self.number_of(*rule)), ..*row }
-        };
-        file.page(number).iter().map(&mut shared).collect()
-    }
-
-    /// All rules, by number.
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
-    }
-
-    fn number_of(&mut self, rule: Rule) -> u16 {
-        if let Some(&number) = self.index.get(&rule) {
-            return number;
-        }
-        let has_room = u32::try_from(self.rules.len()).is_ok_and(|count| count < RULES_MAX);
-        let Some(next) = u16::try_from(self.rules.len()).ok().filter(|_| has_room) else {
-            return Self::TOO_MANY;
-        };
-        self.rules.push(rule);
-        self.index.insert(rule, next);
-        next
     }
 }

@@ -28,6 +28,7 @@ pub mod publish;
 pub mod publisher;
 mod queue;
 mod ranges;
+pub mod rule_table;
 mod section_bytes;
 pub mod snapshots;
 pub mod store;
@@ -42,9 +43,10 @@ mod worker;
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, NativeEndian, Vendor};
 
 pub use builder::Budget;
-pub use compact::{FileRows, Page, RowStats, RuleTable};
+pub use compact::{FileRows, Page, RowStats};
 pub use error::UnwindError;
 pub use go_names::{GoNames, GoPlace};
+pub use rule_table::{PageRows, RuleTable};
 pub use store::{NoRows, RowKey, RowStore, RowsAt};
 
 use crate::elf::sections::Sections;

@@ -3,6 +3,7 @@
 //! Pure: what lies at an address is asked of [`Code`]. Stops without a result at the first frame whose file has not
 //! been read yet; who asked waits for it and begins anew.
 
+use profiler_common::abi::WALKED_FRAMES_MAX;
 use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -17,8 +18,8 @@ use crate::collect::{StackEnd, StackSnapshot};
 const ARCH: Arch = Arch::X86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
-/// As in the kernel half: frames walked at most. More than a snapshot has words for two.
-const FRAMES_MAX: usize = 2048;
+/// As in the kernel half.
+const FRAMES_MAX: usize = WALKED_FRAMES_MAX as usize;
 
 /// What is known of the code at an address. `Waiting` is what its rows are waited for by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Publishing a process writes its mappings and reserves a slot for each page of their text. It makes no rows: a page
 //! is loaded when a walk has come by.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use profiler_common::abi::{
@@ -21,8 +21,9 @@ use super::text_pages::{TextPages, Wish, text_span};
 use crate::collect::Tgid;
 use crate::elf::{ElfHeaders, LoadSegment};
 use crate::host::MonotonicNanos;
+use crate::process::FileId;
 use crate::process::files::FileTable;
-use crate::process::mappings::{Backing, Mapping};
+use crate::process::mappings::{Backing, Mapping, Mappings};
 
 /// Mappings of one process: as many as the kernel half searches.
 const MAPPINGS_A_PROCESS: usize = 4095;
@@ -50,7 +51,10 @@ pub fn blocks_within(tables_max_bytes: u64) -> u32 {
 struct Published {
     generation: u64,
     count: u32,
+    /// With slots.
     files: Box<[RowKey]>,
+    /// That the mappings name, with slots or without.
+    named: Box<[FileId]>,
     users: u32,
 }
 
@@ -65,8 +69,8 @@ pub struct Publisher {
     by_generation: HashMap<u64, u32>,
     /// First slots of their mappings.
     processes: HashMap<Tgid, u32>,
-    /// Those that have an entry and no mappings.
-    held: HashSet<Tgid>,
+    /// Those that have an entry and no mappings, with that entry.
+    held: HashMap<Tgid, WalkedProcess>,
     vdso: Option<ElfHeaders>,
 }
 
@@ -80,7 +84,7 @@ impl Publisher {
             mappings: HashMap::new(),
             by_generation: HashMap::new(),
             processes: HashMap::new(),
-            held: HashSet::new(),
+            held: HashMap::new(),
             vdso,
         }
     }
@@ -103,7 +107,7 @@ impl Publisher {
         &mut self,
         tgid: Tgid,
         process: WalkedProcess,
-        (generation, mappings): (u64, &[Mapping]),
+        (generation, mappings): (u64, &Mappings),
         store: &RowStore,
         files: &FileTable,
         now: MonotonicNanos,
@@ -121,7 +125,7 @@ impl Publisher {
         };
         let mut writing = Writing { has_room: true, files: Vec::new() };
         let has_vdso_of_ours = !is_foreign(mappings, files);
-        let written = (first..).zip(mappings).try_for_each(|(index, mapping)| {
+        let written = (first..).zip(mappings.iter()).try_for_each(|(index, mapping)| {
             let walked = self.walked(mapping, has_vdso_of_ours, store, files, now, &mut writing);
             self.tables.set_mapping(index, walked)
         });
@@ -131,8 +135,9 @@ impl Publisher {
             files.iter().for_each(|key| self.pages.remove_user(*key));
             return Err(error);
         }
-        let files = files.into();
-        self.mappings.insert(first, Published { generation, count, files, users: 0 });
+        let named: BTreeSet<FileId> = mappings.iter().filter_map(file_of).collect();
+        let (files, named) = (files.into(), named.into_iter().collect());
+        self.mappings.insert(first, Published { generation, count, files, named, users: 0 });
         if has_room {
             self.by_generation.insert(generation, first);
         }
@@ -218,7 +223,7 @@ impl Publisher {
 
     /// Forgets a process that has ended.
     pub(super) fn forget(&mut self, tgid: Tgid, now: MonotonicNanos) {
-        if self.held.remove(&tgid) {
+        if self.held.remove(&tgid).is_some() {
             self.tables.remove_process(tgid);
         }
         if let Some(first) = self.processes.remove(&tgid) {
@@ -228,19 +233,32 @@ impl Publisher {
     }
 
     /// Takes a process's mappings away and keeps its entry: it is walked by nothing, not even by its parent's mappings,
-    /// so all its samples are snapshots.
+    /// so all its samples are snapshots. Does nothing for one that is held as this program already.
     pub(super) fn hold(
         &mut self,
         tgid: Tgid,
         process: WalkedProcess,
         now: MonotonicNanos,
     ) -> Result<(), TableError> {
+        if self.held.get(&tgid) == Some(&process) {
+            return Ok(());
+        }
         self.tables.set_process(tgid, process)?;
-        self.held.insert(tgid);
+        self.held.insert(tgid, process);
         if let Some(first) = self.processes.remove(&tgid) {
             self.let_go(first, now);
         }
         Ok(())
+    }
+
+    /// Files that the tables name.
+    pub(super) fn files(&self) -> HashSet<FileId> {
+        self.mappings.values().flat_map(|published| published.named.iter().copied()).collect()
+    }
+
+    /// Forgets a file that no process in the tables maps.
+    pub(super) fn forget_file(&mut self, key: RowKey, now: MonotonicNanos) {
+        self.pages.forget(&mut *self.tables, key, now);
     }
 
     /// Whether a published process has this page, and it is not loaded.
@@ -265,6 +283,13 @@ impl Publisher {
     }
 }
 
+fn file_of(mapping: &Mapping) -> Option<FileId> {
+    match mapping.backing {
+        Backing::File(id) => Some(id),
+        _ => None,
+    }
+}
+
 /// What became clear while a process's mappings were written.
 struct Writing {
     has_room: bool,
@@ -273,11 +298,8 @@ struct Writing {
 }
 
 /// Whether code for another machine is mapped (32 bits): then the vdso is not like ours.
-fn is_foreign(mappings: &[Mapping], files: &FileTable) -> bool {
-    let elf = |mapping: &Mapping| match mapping.backing {
-        Backing::File(id) => files.get(id).and_then(|file| file.elf.as_ref()),
-        _ => None,
-    };
+fn is_foreign(mappings: &Mappings, files: &FileTable) -> bool {
+    let elf = |mapping: &Mapping| files.get(file_of(mapping)?).and_then(|file| file.elf.as_ref());
     mappings.iter().filter_map(elf).any(|elf| !super::is_native(elf))
 }
 
@@ -316,7 +338,6 @@ mod tests {
     use crate::elf::BuildId;
     use crate::elf::fixture::Fixture;
     use crate::host::ProcFs;
-    use crate::process::FileId;
     use crate::process::files::Opened;
     use crate::process::mappings::NamedFile;
     use crate::unwind::tables::memory::MemoryTables;
@@ -345,11 +366,10 @@ mod tests {
         let programs =
             [1, 2].map(|number| Fixture::compile(&format!("int main(void) {{ return {number}; }}"), &[]));
         let mut files = FileTable::new(64);
-        let mappings = [
-            mapped(&programs[0], 0x5555_0000_0000, &mut files),
-            mapped(&programs[0], 0x5555_1000_0000, &mut files),
-            mapped(&programs[1], 0x5555_2000_0000, &mut files),
-        ];
+        let mut mappings = Mappings::default();
+        for (program, start) in [(0, 0x5555_0000_0000), (0, 0x5555_1000_0000), (1, 0x5555_2000_0000)] {
+            mappings.insert(mapped(&programs[program], start, &mut files));
+        }
         let tables = MemoryTables::default();
         let mut publisher = Publisher::new(Box::new(tables.clone()), TABLES_BYTES_MIN, None);
         // All slots but one are taken.
@@ -357,7 +377,7 @@ mod tests {
         let all = u32::try_from(TEXT_PAGES).unwrap();
         publisher.pages.reserve(&mut tables.clone(), other, &(0..all - 1), NOW);
         publisher.pages.add_user(other);
-        let store = RowStore::start(ProcFs::host(), None).unwrap();
+        let store = RowStore::start(ProcFs::host(), None, || {}).unwrap();
         let entry = WalkedProcess::default();
         let publish = |publisher: &mut Publisher, second: u64| {
             let now = MonotonicNanos(second * 1_000_000_000);

@@ -56,6 +56,8 @@ struct State {
     waiting: HashMap<RowKey, Waiting>,
     /// What the worker is at.
     current: Option<RowKey>,
+    /// Nobody wants what it is at any more.
+    is_current_unwanted: bool,
     done: Vec<(RowKey, Made)>,
     done_bytes: usize,
     /// Nobody asks or nobody works any more.
@@ -135,9 +137,18 @@ impl RowQueue {
     pub(super) fn finish(&self, key: RowKey, made: Made) {
         let mut state = self.lock();
         state.current = None;
-        state.done_bytes += made_bytes(&made);
-        state.done.push((key, made));
+        if !std::mem::take(&mut state.is_current_unwanted) {
+            state.done_bytes += made_bytes(&made);
+            state.done.push((key, made));
+        }
         self.finished.notify_all();
+    }
+
+    /// Nobody will ask for this any more.
+    pub(super) fn forget(&self, key: RowKey) {
+        let mut state = self.lock();
+        state.waiting.remove(&key);
+        state.is_current_unwanted |= state.current == Some(key);
     }
 
     /// Takes all answers.
@@ -238,6 +249,17 @@ mod tests {
         queue.finish(key(0), None);
         assert!(queue.ask_again(key(0)), "its rows wait to be taken");
         assert_eq!(order(&queue), [key(2), key(1)]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_neither_made_nor_given() {
+        let queue = RowQueue::default();
+        (0..3).for_each(|number| assert_eq!(queue.ask(key(number), 1, Job::Vdso), Asked::Waits));
+        assert_eq!(queue.next().unwrap().0, key(0));
+        [0, 1].into_iter().for_each(|number| queue.forget(key(number)));
+        queue.finish(key(0), None);
+        assert!(queue.take_done().is_empty());
+        assert_eq!(order(&queue), [key(2)]);
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Snapshots {
         std::mem::take(&mut self.waiting).into_values().flatten().map(so_far).collect()
     }
 
+    /// Whose samples wait.
+    pub fn owners_mut(&mut self) -> impl Iterator<Item = &mut SampleOwner> {
+        self.waiting.values_mut().flatten().map(|unwalked| &mut unwalked.owner)
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -162,7 +167,7 @@ struct ProcessCode<'a> {
 impl ProcessCode<'_> {
     fn file(&self, mapping: &Mapping) -> Option<&CodeFile> {
         let Backing::File(id) = mapping.backing else { return None };
-        self.files.get(id)
+        self.files.get(id).map(|file| &**file)
     }
 
     fn wanted(&mut self, key: RowKey, vaddr: ElfVaddr) {

@@ -8,7 +8,7 @@
 //!
 //! Who walks stacks off line and who fills the kernel's tables ask here. Never waits but in [`RowStore::wait`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,18 +78,39 @@ pub struct RowStore {
     /// Counts what was asked, so that the least recently asked can be told.
     asks: u64,
     never: HashMap<RowKey, NoRows>,
+    /// Files that were closed, to be opened again for who asked.
+    closed: BTreeSet<FileId>,
+    /// Those of which this was tried in vain.
+    given_up: HashSet<FileId>,
+    /// Files whose unwind information could not be used, so far.
+    unusable_met: u64,
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this.
-    pub fn start(proc: ProcFs, cache: Option<RowCache>) -> io::Result<Self> {
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this. `begin` is what the thread does
+    /// first.
+    pub fn start(
+        proc: ProcFs,
+        cache: Option<RowCache>,
+        begin: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc, cache)?;
+        worker::start(Arc::clone(&queue), proc, cache, begin)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 
     fn over(queue: Arc<RowQueue>, bytes_max: usize) -> Self {
-        Self { queue, kept: HashMap::new(), kept_bytes: 0, bytes_max, asks: 0, never: HashMap::new() }
+        Self {
+            queue,
+            kept: HashMap::new(),
+            kept_bytes: 0,
+            bytes_max,
+            asks: 0,
+            never: HashMap::new(),
+            closed: BTreeSet::new(),
+            given_up: HashSet::new(),
+            unusable_met: 0,
+        }
     }
 
     /// The rows of a file, or of the vdso. If they are not at hand the worker is asked for them; each time counts for
@@ -109,8 +130,42 @@ impl RowStore {
         match self.ask(key, files) {
             Ok(Asked::Waits | Asked::Refused) => RowsAt::Pending,
             Ok(Asked::Closed) => self.never(key, NoRows::NoWorker),
+            // It may be opened again.
+            Err(NoRows::NotOpen) => self.not_open(key, files),
             Err(why) => self.never(key, why),
         }
+    }
+
+    fn not_open(&mut self, key: RowKey, files: &FileTable) -> RowsAt {
+        let RowKey::File(id) = key else { return RowsAt::Never(NoRows::NotOpen) };
+        let is_elf = files.get(id).is_some_and(|known| known.elf.is_some());
+        if !is_elf || self.given_up.contains(&id) {
+            return RowsAt::Never(NoRows::NotOpen);
+        }
+        self.closed.insert(id);
+        RowsAt::Pending
+    }
+
+    /// Files that rows were asked of and that are closed. Who takes them opens them again, or says that it cannot.
+    pub(super) fn take_closed(&mut self) -> BTreeSet<FileId> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// A file cannot be opened again. If it is some day, all the better.
+    pub(super) fn give_up(&mut self, id: FileId) {
+        self.given_up.insert(id);
+    }
+
+    /// Lets go of all that is kept for a file whose id will not come again.
+    pub(super) fn forget(&mut self, id: FileId) {
+        let key = RowKey::File(id);
+        if let Some(kept) = self.kept.remove(&key) {
+            self.kept_bytes -= kept.rows.bytes();
+        }
+        self.never.remove(&key);
+        self.closed.remove(&id);
+        self.given_up.remove(&id);
+        self.queue.forget(key);
     }
 
     /// Whether it is known that there will be no rows. Asks nobody.
@@ -134,17 +189,18 @@ impl RowStore {
     }
 
     fn never(&mut self, key: RowKey, why: NoRows) -> RowsAt {
+        self.unusable_met += u64::from(matches!(why, NoRows::Unusable(_)));
         self.never.insert(key, why.clone());
         RowsAt::Never(why)
     }
 
-    /// Takes what the worker has done since. Gives what is now ready, or known to have no rows.
-    pub fn collect(&mut self) -> Vec<RowKey> {
+    /// Takes what the worker has done since.
+    pub fn collect(&mut self) {
         let done = self.queue.take_done();
-        done.into_iter().map(|(key, made)| self.keep(key, made)).collect()
+        done.into_iter().for_each(|(key, made)| self.keep(key, made));
     }
 
-    fn keep(&mut self, key: RowKey, made: Made) -> RowKey {
+    fn keep(&mut self, key: RowKey, made: Made) {
         match made {
             Some(Ok(rows)) => {
                 self.asks += 1;
@@ -153,13 +209,12 @@ impl RowStore {
                 self.let_go(key);
             }
             Some(Err(error)) => {
-                self.never.insert(key, NoRows::Unusable(Arc::new(error)));
+                self.never(key, NoRows::Unusable(Arc::new(error)));
             }
             None => {
-                self.never.insert(key, NoRows::NoVdso);
+                self.never(key, NoRows::NoVdso);
             }
         }
-        key
     }
 
     /// Lets go of what was asked for longest ago until the bound holds, but for `newest`.
@@ -181,6 +236,11 @@ impl RowStore {
     /// Whether nothing is being made and nothing waits to be collected.
     pub fn is_idle(&self) -> bool {
         self.queue.is_idle()
+    }
+
+    /// How many files there were whose unwind information cannot be used, with those that were forgotten since.
+    pub(super) fn unusable_met(&self) -> u64 {
+        self.unusable_met
     }
 
     /// Files whose unwind information cannot be used, and why. Those that were never opened are not among them.

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use profiler_common::abi::{BLOCK_ROWS, TEXT_PAGES, TextPage};
 use profiler_common::unwind_row::{TEXT_PAGE_BITS, UnwindRow};
 
-use super::compact::{FileRows, RuleTable};
+use super::compact::FileRows;
 use super::ranges::Ranges;
+use super::rule_table::RuleTable;
 use super::store::RowKey;
 use super::tables::{BlockRows, TableError, Tables};
 use super::{Budget, is_native};
@@ -54,11 +55,13 @@ struct Run {
 }
 
 /// Where a page's rows are, and how often they were needed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Loaded {
     /// Among the rows of all blocks.
     first: u32,
     rows: u32,
+    /// Numbers of their rules.
+    rules: Box<[u16]>,
     touched: u32,
     /// Halves with each look.
     heat: u32,
@@ -76,7 +79,6 @@ pub(super) struct TextPages {
     gap: Option<u32>,
     is_gap_written: bool,
     rules: RuleTable,
-    rules_written: usize,
     last_look: Option<MonotonicNanos>,
     steps: u64,
     /// Rows of loaded pages, and how many there can be.
@@ -96,7 +98,6 @@ impl TextPages {
             gap: None,
             is_gap_written: false,
             rules: RuleTable::new(),
-            rules_written: 0,
             last_look: None,
             steps: 0,
             rows_loaded: 0,
@@ -156,7 +157,7 @@ impl TextPages {
 
     /// Whether a page that was unloaded will make room soon.
     pub(super) fn is_cooling(&self) -> bool {
-        self.slots.is_cooling() || self.rows.is_cooling()
+        self.slots.is_cooling() || self.rows.is_cooling() || self.rules.is_cooling()
     }
 
     fn slot(&self, key: RowKey, page: u32) -> Option<u32> {
@@ -194,35 +195,39 @@ impl TextPages {
                 None => left.push(wish),
             }
         }
-        self.write_rules(tables)?;
+        self.rules.write(|number, rule| tables.set_rule(u32::from(number), rule))?;
         let first_unwritten = changes.write(tables).unwrap_or(u32::MAX);
         self.is_gap_written |= self.gap.is_some_and(|gap| gap < first_unwritten);
-        for (slot, at, wish) in placed {
+        for (slot, (at, rules), wish) in placed {
             let is_written = self.is_gap(&at) && self.is_gap_written || at.start < first_unwritten;
             if is_written && tables.set_page(slot, text_page(&at)).is_ok() {
-                self.note_loaded(slot, &at, wish.heat);
+                self.note_loaded(slot, &at, rules, wish.heat);
                 continue;
             }
             if !self.is_gap(&at) {
                 self.rows.release(at.start, at.end - at.start); // no page points there
+                self.rules.give_back(&rules, now);
             }
             left.push(wish);
         }
         Ok(left)
     }
 
-    fn place(&mut self, wish: &Wish, changes: &mut Changes, now: MonotonicNanos) -> Option<Range<u32>> {
-        let rows = wish.rows.as_ref().map(|rows| self.rules.page_rows(rows, wish.page));
+    /// Where the rows come to lie, and the numbers of their rules.
+    fn place(&mut self, wish: &Wish, changes: &mut Changes, now: MonotonicNanos) -> Option<Placed> {
         // No real text has more rows than a block holds: two bytes each.
-        match rows.filter(|rows| (1..=BLOCK_ROWS).contains(&rows.len())) {
-            Some(rows) => {
-                let length = count(rows.len());
-                let first = self.rows.take(length, now)?;
-                changes.add(first, rows);
-                Some(first..first + length)
-            }
-            None => self.place_gap(changes, now),
-        }
+        let is_real = |rows: &Arc<FileRows>| (1..=BLOCK_ROWS).contains(&rows.page(wish.page).len());
+        let Some(rows) = wish.rows.as_ref().filter(|rows| is_real(rows)) else {
+            return Some((self.place_gap(changes, now)?, Box::default()));
+        };
+        let page = self.rules.take_page(rows, wish.page, now)?;
+        let length = count(page.rows.len());
+        let Some(first) = self.rows.take(length, now) else {
+            self.rules.give_back(&page.rules, now);
+            return None;
+        };
+        changes.add(first, page.rows);
+        Some((first..first + length, page.rules))
     }
 
     fn place_gap(&mut self, changes: &mut Changes, now: MonotonicNanos) -> Option<Range<u32>> {
@@ -241,23 +246,14 @@ impl TextPages {
         self.gap == Some(at.start)
     }
 
-    fn note_loaded(&mut self, slot: u32, at: &Range<u32>, heat: u32) {
+    fn note_loaded(&mut self, slot: u32, at: &Range<u32>, rules: Box<[u16]>, heat: u32) {
         if self.is_gap(at) {
             self.gaps.insert(slot);
         } else {
-            let loaded = Loaded { first: at.start, rows: at.end - at.start, touched: 0, heat };
+            let loaded = Loaded { first: at.start, rows: at.end - at.start, rules, touched: 0, heat };
             self.rows_loaded = self.rows_loaded.saturating_add(loaded.rows);
             self.loaded.insert(slot, loaded);
         }
-    }
-
-    fn write_rules(&mut self, tables: &mut dyn Tables) -> Result<(), TableError> {
-        let new = self.rules.rules().iter().enumerate().skip(self.rules_written);
-        for (number, rule) in new {
-            tables.set_rule(count(number), *rule)?;
-        }
-        self.rules_written = self.rules.rules().len();
-        Ok(())
     }
 
     /// Unloads pages for wishes that found no room: the coldest, and only colder ones. The room is free a while later.
@@ -272,10 +268,12 @@ impl TextPages {
         by_heat.sort_unstable();
         let lacking: usize =
             left.iter().filter_map(|wish| Some(wish.rows.as_ref()?.page(wish.page).len())).sum();
+        let rules = left.iter().filter_map(|wish| Some(self.rules.lacking(wish.rows.as_ref()?, wish.page)));
+        let rules: usize = rules.sum();
         let (mut freed, mut unloaded) = (0, 0);
         for (_, slot) in by_heat.into_iter().take_while(|(heat, _)| *heat < hottest) {
             // Twice: what is freed lies here and there.
-            if freed >= count(lacking).saturating_mul(2) {
+            if freed >= count(lacking).saturating_mul(2) && self.rules.room() >= rules {
                 break;
             }
             freed += self.unload(tables, slot, now);
@@ -304,7 +302,23 @@ impl TextPages {
         let Some(loaded) = loaded else { return 0 };
         self.rows_loaded = self.rows_loaded.saturating_sub(loaded.rows);
         self.rows.give_back(loaded.first, loaded.rows, now);
+        self.rules.give_back(&loaded.rules, now);
         loaded.rows
+    }
+
+    /// Takes the slots of a file that nobody maps any more.
+    pub(super) fn forget(&mut self, tables: &mut dyn Tables, key: RowKey, now: MonotonicNanos) {
+        if let Some(run) = self.runs.get(&key).copied().filter(|run| run.users == 0) {
+            self.let_go(tables, key, run, now);
+        }
+    }
+
+    fn let_go(&mut self, tables: &mut dyn Tables, key: RowKey, run: Run, now: MonotonicNanos) {
+        for slot in run.base..run.base + run.pages {
+            self.unload(tables, slot, now);
+        }
+        self.slots.give_back(run.base, run.pages, now);
+        self.runs.remove(&key);
     }
 
     /// Takes the slots of files that nobody maps any more, those first that have been so longest.
@@ -319,15 +333,14 @@ impl TextPages {
             if freed >= pages {
                 return;
             }
-            for slot in run.base..run.base + run.pages {
-                self.unload(tables, slot, now);
-            }
-            self.slots.give_back(run.base, run.pages, now);
-            self.runs.remove(&key);
+            self.let_go(tables, key, run, now);
             freed += run.pages;
         }
     }
 }
+
+/// Where rows are to lie among those of all blocks, and the numbers of their rules.
+type Placed = (Range<u32>, Box<[u16]>);
 
 /// Rows to be written, by block.
 #[derive(Default)]

@@ -4,9 +4,9 @@
 //! short ones never writes the kernel's tables; again when its mappings change. What one round does is bounded: the
 //! rest is for the next.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use profiler_common::abi::WalkedProcess;
+use profiler_common::abi::{LIFE_NANOS_MIN, WalkedProcess};
 use profiler_common::outcome::Outcome;
 
 use super::ahead::Ahead;
@@ -19,10 +19,8 @@ use crate::host::MonotonicNanos;
 use crate::process::FileId;
 use crate::process::table::{ProcessTable, SampleOwner};
 
-/// Samples after which a process is worth a place in the tables.
+/// Samples after which a process is worth a place in the tables; or one, if it still runs after [`LIFE_NANOS_MIN`].
 const SAMPLES_MIN: u32 = 2;
-/// Or after one sample, if it still runs then.
-const LIFE_NANOS_MIN: u64 = 200_000_000;
 /// Processes that a round publishes: with some 20 mappings each a millisecond.
 const PROCESSES_A_ROUND: usize = 64;
 /// Mappings that a round writes, if it is not one process alone that has more.
@@ -56,8 +54,6 @@ struct Seen {
     is_counted: bool,
     /// The entry in the kernel's tables, and the one before.
     entries: [Option<Entry>; 2],
-    /// There is an entry without mappings, so that its samples come as snapshots.
-    is_held: bool,
 }
 
 impl Seen {
@@ -120,8 +116,7 @@ impl Walker {
     /// What found no room, what was unloaded, and what cannot be used.
     pub fn counts(&self) -> Counts {
         let mut counts = self.counts.clone();
-        let unusable = u64::try_from(self.store.unusable().count()).unwrap_or(u64::MAX);
-        counts.add(Outcome::UnwindInfoUnusable, unusable);
+        counts.add(Outcome::UnwindInfoUnusable, self.store.unusable_met());
         counts
     }
 
@@ -137,7 +132,6 @@ impl Walker {
             is_due: false,
             is_counted: false,
             entries: [None; 2],
-            is_held: false,
         };
         let seen = self.seen.entry(sample.tgid).or_insert(fresh);
         if (seen.start_time, seen.exec_id) != (fresh.start_time, fresh.exec_id) {
@@ -178,9 +172,7 @@ impl Walker {
         };
         if is_misled {
             seen.published = None;
-            let held = self.publisher.hold(sample.tgid, seen.process(), now);
-            seen.is_held = held.is_ok();
-            if held.is_err() {
+            if self.publisher.hold(sample.tgid, seen.process(), now).is_err() {
                 self.publisher.forget(sample.tgid, now);
             }
             self.make_due(sample.tgid);
@@ -196,21 +188,22 @@ impl Walker {
         }
     }
 
-    /// Publishes what is due and loads what is wanted. Gives the files whose rows are ready, or known to be unusable,
-    /// since the last round.
-    ///
-    /// `as_of` is the time of what `processes` knows.
-    pub fn round(
-        &mut self,
-        processes: &mut ProcessTable,
-        now: MonotonicNanos,
-        as_of: MonotonicNanos,
-    ) -> Vec<RowKey> {
-        let ready = self.store.collect();
+    /// Takes the rows that were made since. Before stacks that wait for them are walked, and before [`Self::round`], so
+    /// that pages which those walks come by are loaded in it.
+    pub fn collect(&mut self) {
+        self.store.collect();
+    }
+
+    /// Publishes what is due and loads what is wanted. `as_of` is the time of what `processes` knows.
+    pub fn round(&mut self, processes: &mut ProcessTable, now: MonotonicNanos, as_of: MonotonicNanos) {
+        for id in self.store.take_closed() {
+            if !processes.reopen(id) {
+                self.store.give_up(id);
+            }
+        }
         self.ring_alarms(processes, now);
         self.publish_due(processes, now, as_of);
         self.load_wanted(processes, now);
-        ready
     }
 
     fn ring_alarms(&mut self, processes: &ProcessTable, now: MonotonicNanos) {
@@ -248,9 +241,9 @@ impl Walker {
         seen.is_due = false;
         if now < seen.not_before {
             self.alarms.insert((seen.not_before, tgid));
-            if !seen.is_held && seen.published.is_none() {
-                // Or the kernel half would take its parent's mappings for its own.
-                seen.is_held = self.publisher.hold(tgid, seen.process(), now).is_ok();
+            if seen.published.is_none() {
+                // Or the kernel half would take its parent's mappings for its own. If there is no room it does.
+                let _full = self.publisher.hold(tgid, seen.process(), now);
             }
             return 0;
         }
@@ -261,12 +254,11 @@ impl Walker {
         // What is mapped now may be newer than the sample.
         let Some(generation) = processes.known_generation(tgid) else { return 0 };
         seen.generation = generation;
-        seen.is_held = false;
         let (count, published) = match self.publisher.join(tgid, process, generation, now) {
             Some(joined) => (1, joined.map(|()| true)),
             None => {
-                let Some(mappings) = processes.opened_mappings(tgid) else { return 0 };
-                let (of, files) = ((generation, &mappings[..]), processes.files());
+                let mappings = processes.pinned_mappings(tgid);
+                let (of, files) = ((generation, &*mappings), processes.files());
                 let published = self.publisher.process(tgid, process, of, &self.store, files, now);
                 (mappings.len(), published)
             }
@@ -317,6 +309,20 @@ impl Walker {
             // What could not be written is wanted again by the next walk.
             let unloaded = self.publisher.load(wishes, now).unwrap_or(0);
             self.counts.add(Outcome::TextPagesUnloaded, unloaded);
+        }
+    }
+
+    /// Files that the tables name.
+    pub fn published_files(&self) -> HashSet<FileId> {
+        self.publisher.files()
+    }
+
+    /// Lets go of all that is kept for files whose ids will not come again: rows, pages in the tables, wishes.
+    pub fn forget_files(&mut self, files: &[FileId], now: MonotonicNanos) {
+        for id in files {
+            self.store.forget(*id);
+            self.publisher.forget_file(RowKey::File(*id), now);
+            self.ahead.forget(RowKey::File(*id));
         }
     }
 

@@ -12,7 +12,7 @@ const HOST: &str = "profiler-user/src/host.rs";
 pub(super) const WORLD_EXCEPTIONS: [(&str, &str, &str); 2] = [
     ("profiler-user/src/doctor/evidence.rs", "/proc", "compares with a mount point, opens nothing"),
     (
-        "profiler-user/src/process/files.rs",
+        "profiler-user/src/process/files/opening.rs",
         "/proc/self/fd/{}",
         "opens the very file that was judged: a link of /proc itself",
     ),

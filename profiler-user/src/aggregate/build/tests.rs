@@ -11,8 +11,9 @@ use super::*;
 use crate::collect::decode::RawStack;
 use crate::collect::process_event::{FileHint, ProcessChange, ProcessEvent};
 use crate::collect::stacks::DefinedStacks;
-use crate::collect::{RawSample, StackHash, Tgid, Tid};
+use crate::collect::{RawSample, StackHash, Tgid};
 use crate::host::ProcFs;
+use crate::process::table::ProcessTable;
 use crate::symbolize::{NamedFunction, NamedLine};
 use profiler_common::address::{FileOffset, KernelAddr, RuntimeAddr};
 
@@ -57,34 +58,31 @@ impl Fixture {
     fn sample(&mut self, kernel: Option<u64>, user: Option<u64>, user_outcome: Outcome) {
         let sample = RawSample {
             at: MonotonicNanos(2),
-            tgid: Tgid(10),
-            tid: Tid(10),
             start_time: 5,
-            exec_id: 0,
-            cpu: 0,
             kernel_stack: kernel.map(StackHash),
             user_stack: user.map(StackHash),
             user_outcome,
             weight: 10,
-            snapshot: None,
+            ..RawSample::fixture(10)
         };
         let asked_again = &mut self.asked_again;
         let owner = self.processes.owner(&sample);
         let ask_again = |hash| asked_again.push(hash);
-        self.window.take(&sample, owner, &mut self.stacks, &mut self.processes, ask_again);
+        self.window.take(&sample, owner, None, &mut self.stacks, &mut self.processes, ask_again);
     }
 
-    fn check(&self, names: &[(Place, &str)], expected: &Expect) -> Finished {
+    fn check(&mut self, names: &[(Place, &str)], expected: &Expect) -> Finished {
         let named = |&(place, name): &(Place, &str)| {
             let function =
                 NamedFunction { name: name.into(), system_name: name.into(), file: "".into(), start_line: 0 };
-            (place, vec![NamedLine { function, line: 0 }])
+            (place, Arc::new(vec![NamedLine { function, line: 0 }]))
         };
-        let names: HashMap<Place, NamedAddress> = names.iter().map(named).collect();
+        let names: HashMap<Place, Arc<NamedAddress>> = names.iter().map(named).collect();
         let event = SampledEvent::CpuClock { period_nanos: 10 };
         let duration = Duration::from_secs(1);
         let capture = Capture { host: "host".into(), started: MonotonicNanos(1), duration, event };
-        let finished = build(&self.window, &self.processes, &names, &capture, &Clock::host());
+        let sampled = self.processes.take_sampled(self.window.places(), std::iter::empty());
+        let finished = build(&self.window, &sampled, &names, &capture, &Clock::host());
         expected.assert_eq(&folded(&finished.profile));
         finished
     }

@@ -59,7 +59,7 @@ impl World {
             mappings: &self.mappings,
             files: &self.files,
         };
-        let run = ProcessId(process.run);
+        let run = key(process.pid, process.run);
         let facts = ProcessFacts {
             tgid: Tgid(process.pid),
             run,
@@ -105,6 +105,11 @@ fn pods(annotation: &str) -> Arc<PodTable> {
     })]))
 }
 
+/// As the table of processes has it.
+fn key(pid: u32, run: u32) -> ProcessKey {
+    ProcessKey { tgid: Tgid(pid), start_time: 1, exec_id: run }
+}
+
 #[test]
 fn a_process_is_looked_at_once_and_again_after_an_exec() {
     let mut world = World::new();
@@ -119,7 +124,7 @@ fn a_process_is_looked_at_once_and_again_after_an_exec() {
     let executed = world.says(Process { run: 8, ..process(7, "sh") }, 0);
     assert_eq!((executed.labels.get("process_executable_name"), world.looked_at()), ("sh", 2));
     world.attributor.forget(Tgid(7));
-    assert!(world.attributor.known(Tgid(7)).is_none());
+    assert!(world.attributor.known(key(7, 7)).is_none());
 }
 
 #[test]
@@ -224,7 +229,7 @@ fn pods_and_containers_that_come_to_be_known_change_the_answer() {
     assert_eq!(refreshed(&mut world), "7 pod_annotation shop, 8 pod_annotation shop");
     world.attributor.set_pods(pods("shop"));
     assert_eq!(refreshed(&mut world), "", "the same pods again");
-    assert_eq!(short(world.attributor.known(Tgid(7)).unwrap()), "pod_annotation shop");
+    assert_eq!(short(world.attributor.known(key(7, 7)).unwrap()), "pod_annotation shop");
     assert_eq!(world.looked_at(), 3, "nothing of it is read from /proc again");
 }
 
@@ -242,7 +247,7 @@ fn of_nested_containers_the_innermost_counts_that_anybody_knows() {
     world.attributor.learn(named(ID, "inner"), MonotonicNanos(0));
     assert_eq!(short(&world.attributor.refresh(MonotonicNanos(0))[0].1), "container inner");
     assert_eq!(
-        world.attributor.known(Tgid(7)).unwrap().sources.labels().get("__meta_container_outer_id"),
+        world.attributor.known(key(7, 7)).unwrap().sources.labels().get("__meta_container_outer_id"),
         OTHER
     );
 }

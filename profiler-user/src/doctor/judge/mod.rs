@@ -3,6 +3,7 @@
 pub(super) mod containers;
 pub(super) mod kernel;
 pub(super) mod limits;
+pub(super) mod pods;
 pub(super) mod processes;
 pub(super) mod rights;
 

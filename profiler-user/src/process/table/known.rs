@@ -7,7 +7,7 @@ use std::sync::Arc;
 use profiler_common::outcome::Outcome;
 
 use super::live::Live;
-use super::{ProcessTable, next};
+use super::{ProcessTable, Root, next};
 use crate::collect::{RawSample, Tgid, Tid};
 use crate::host::MonotonicNanos;
 use crate::process::scan::{self, ScannedProcess};
@@ -89,12 +89,13 @@ impl ProcessTable {
         let generation = next(&mut self.next_generation);
         let before = self.live.remove(&tgid).filter(|_| !is_stale);
         if let Some(before) = &before
+            && !before.is_suspect
             && before.mappings.are_laid_out_like(&found.mappings)
-            && self.counts.get(Outcome::ProcessEventsLost) == 0
         {
             // Events would have told of other files at the same places. What was opened stays so.
             let doubt_nanos = before.doubt_nanos.saturating_mul(2).min(DOUBT_NANOS_MAX);
-            self.live.insert(tgid, Live { is_known: true, doubt_nanos, ..before.clone() });
+            let mappings_verified = before.mappings.len();
+            self.live.insert(tgid, Live { is_known: true, doubt_nanos, mappings_verified, ..before.clone() });
             return;
         }
         let live = Live {
@@ -103,6 +104,7 @@ impl ProcessTable {
             has_executed: before.as_ref().is_some_and(|live| live.has_executed),
             doubted: before.as_ref().and_then(|live| live.doubted),
             code_replaced: before.as_ref().and_then(|live| live.code_replaced),
+            root: before.as_ref().map_or(Root::NotNeeded, |live| live.root.clone()),
             sampled_as: before.and_then(|live| live.sampled_as),
             ..Live::scanned(found, generation)
         };

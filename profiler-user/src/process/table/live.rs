@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Root;
 use super::known::DOUBT_NANOS_MIN;
 use crate::collect::{Tgid, Tid};
 use crate::host::MonotonicNanos;
@@ -12,6 +13,11 @@ use crate::process::scan::ScannedProcess;
 
 /// What a process is called that ended before anything about it was known.
 const UNSEEN_NAME: &str = "[unknown process]";
+
+/// Mappings that come without a doubt, or as many as there were.
+const MAPPINGS_NEW_MAX: usize = 512;
+/// So many times as many are held until the next sample.
+const DROPPED_FACTOR: usize = 4;
 
 /// What is known of a process that has not ended, or only just.
 #[derive(Clone, Debug)]
@@ -28,6 +34,10 @@ pub(super) struct Live {
     pub(super) mappings_generation: u64,
     /// All mappings come from events or a scan, so an unknown address is unknown to the kernel too.
     pub(super) is_known: bool,
+    /// Events of it may have been lost since it was read about.
+    pub(super) is_suspect: bool,
+    /// Mappings that were known to be there when it was read about last.
+    pub(super) mappings_verified: usize,
     pub(super) parent: Option<Tgid>,
     pub(super) has_executed: bool,
     pub(super) started: Option<MonotonicNanos>,
@@ -38,6 +48,10 @@ pub(super) struct Live {
     pub(super) doubt_nanos: u64,
     /// When code came to lie where other code was.
     pub(super) code_replaced: Option<MonotonicNanos>,
+    /// Its root folder, if it was needed.
+    pub(super) root: Root,
+    /// Cuts since it was last sampled, while its root folder is open.
+    pub(super) segments_unsampled: u32,
 }
 
 impl Live {
@@ -47,6 +61,7 @@ impl Live {
             start_time: found.start_time,
             executable_name: found.executable_name,
             threads: found.threads,
+            mappings_verified: found.mappings.len(),
             mappings: Arc::new(found.mappings),
             is_known: true,
             ..Self::unknown(mappings_generation)
@@ -66,6 +81,8 @@ impl Live {
             mappings: Arc::clone(&self.mappings),
             mappings_generation: self.mappings_generation,
             is_known: self.is_known,
+            is_suspect: self.is_suspect,
+            mappings_verified: self.mappings_verified,
             parent: Some(parent),
             has_executed: false,
             started: Some(at),
@@ -73,6 +90,8 @@ impl Live {
             doubted: None,
             doubt_nanos: DOUBT_NANOS_MIN,
             code_replaced: self.code_replaced,
+            root: Root::NotNeeded,
+            segments_unsampled: 0,
         }
     }
 
@@ -98,6 +117,21 @@ impl Live {
         }
     }
 
+    /// Doubts a list of mappings that keeps growing: the kernel does not tell what was unmapped, and a process that maps
+    /// code at ever new addresses leaves its dead mappings behind. It is read again with its next sample; if none comes
+    /// the list is dropped, and read when one does.
+    pub(super) fn bound_mappings(&mut self) {
+        let grown = self.mappings.len().saturating_sub(self.mappings_verified);
+        let bound = MAPPINGS_NEW_MAX.max(self.mappings_verified);
+        if grown > bound {
+            self.is_known = false;
+        }
+        if grown > DROPPED_FACTOR * bound {
+            self.mappings = Arc::default();
+            self.mappings_verified = 0;
+        }
+    }
+
     /// Whether nothing was found out about it but that it is there.
     pub(super) fn is_unseen(&self) -> bool {
         !self.is_known && self.mappings.is_empty() && &*self.executable_name == UNSEEN_NAME
@@ -114,6 +148,8 @@ impl Live {
             mappings: Arc::default(),
             mappings_generation,
             is_known: false,
+            is_suspect: false,
+            mappings_verified: 0,
             parent: None,
             has_executed: false,
             started: None,
@@ -121,6 +157,8 @@ impl Live {
             doubted: None,
             doubt_nanos: DOUBT_NANOS_MIN,
             code_replaced: None,
+            root: Root::NotNeeded,
+            segments_unsampled: 0,
         }
     }
 }

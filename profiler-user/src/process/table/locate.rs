@@ -38,8 +38,11 @@ impl ProcessTable {
             FrameKind::Native => {
                 let at = CodeAddr::new(FileOffset(frame.payload()), is_return).lookup();
                 // The value is a file's number: we gave it to the walker.
-                u32::try_from(frame.value())
-                    .map_or(Place::Marker(Outcome::MalformedEvent), |file| Place::File(FileId(file), at))
+                let Ok(file) = u32::try_from(frame.value()) else {
+                    return Place::Marker(Outcome::MalformedEvent);
+                };
+                self.use_file(tgid, FileId(file));
+                Place::File(FileId(file), at)
             }
             FrameKind::Marker => {
                 let reason = u16::try_from(frame.value()).ok().and_then(Outcome::from_number);
@@ -52,13 +55,6 @@ impl ProcessTable {
     /// Whether a process was not seen to end.
     pub fn is_running(&self, tgid: Tgid) -> bool {
         self.live.get(&tgid).is_some_and(|live| !live.threads.is_empty())
-    }
-
-    /// The executable mappings of a process by address, each file opened, for the walker. `None` if the
-    /// process is not known well enough.
-    pub fn opened_mappings(&mut self, tgid: Tgid) -> Option<Vec<Mapping>> {
-        self.live.get(&tgid).filter(|live| live.is_known)?;
-        Some(self.pinned_mappings(tgid).iter().cloned().collect())
     }
 
     /// The state of a process's mappings now, if they are known well enough.
@@ -146,8 +142,12 @@ impl ProcessTable {
     ) -> Place {
         let offset: Option<FileOffset> = mapping.file_offset(at);
         match (backing, offset) {
-            (&Backing::File(id), Some(offset)) => Place::File(id, offset),
+            (&Backing::File(id), Some(offset)) => {
+                self.use_file(tgid, id);
+                Place::File(id, offset)
+            }
             (&Backing::Foreign(id), Some(offset)) => {
+                self.use_file(tgid, id);
                 self.seek_root(tgid, process);
                 Place::Foreign(id, offset, process, at)
             }
@@ -163,13 +163,22 @@ impl ProcessTable {
 
     /// Only the process itself can tell the names of code that it made (a perf map in its /tmp).
     fn seek_root(&mut self, tgid: Tgid, process: ProcessId) {
-        if let Some(sampled) = self.sampled_processes.get_mut(process.0 as usize)
-            && matches!(sampled.root, Root::NotNeeded)
-        {
-            let root =
-                (self.roots_left > 0).then(|| ProcessRoot::of_process(&self.proc, tgid.0).ok()).flatten();
-            self.roots_left -= usize::from(root.is_some());
-            sampled.root = root.map_or(Root::Unavailable, |root| Root::Open(Arc::new(root)));
+        let Some(sampled) = self.sampled_processes.get_mut(process.0 as usize) else { return };
+        if !matches!(sampled.root, Root::NotNeeded) {
+            return;
+        }
+        let held = self.live.get_mut(&tgid).map(|live| &mut live.root);
+        if let Some(root @ Root::Open(_)) = &held {
+            sampled.root = (**root).clone();
+            return;
+        }
+        self.roots.retain(|root| root.strong_count() > 0);
+        let has_room = self.roots.len() < self.roots_max;
+        let root = has_room.then(|| ProcessRoot::of_process(&self.proc, tgid.0).ok()).flatten().map(Arc::new);
+        self.roots.extend(root.as_ref().map(Arc::downgrade));
+        sampled.root = root.map_or(Root::Unavailable, Root::Open);
+        if let (Root::Open(_), Some(held)) = (&sampled.root, held) {
+            *held = sampled.root.clone();
         }
     }
 }

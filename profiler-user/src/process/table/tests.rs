@@ -15,19 +15,7 @@ fn table() -> (ProcessTable, tempfile::TempDir) {
 }
 
 fn sample(tgid: u32, tid: u32, start_time: u64) -> RawSample {
-    RawSample {
-        at: MonotonicNanos(0),
-        tgid: Tgid(tgid),
-        tid: Tid(tid),
-        start_time,
-        exec_id: 0,
-        cpu: 0,
-        kernel_stack: None,
-        user_stack: None,
-        user_outcome: Outcome::FramePointerChainEnd,
-        weight: 1,
-        snapshot: None,
-    }
+    RawSample { tid: Tid(tid), start_time, ..RawSample::fixture(tgid) }
 }
 
 fn apply(table: &mut ProcessTable, at: u64, change: ProcessChange) {
@@ -226,4 +214,78 @@ fn an_exec_whose_event_was_lost_is_another_process() {
     let second = table.owner(&RawSample { exec_id: 4, ..sample(10, 10, 7_000) });
     assert_ne!(first.process, second.process);
     assert_eq!(table.counts().get(Outcome::ProcessEventsLost), 9);
+}
+
+/// `/proc/10` as it is now, with one executable mapping.
+fn write_proc(folder: &tempfile::TempDir, maps: &str) {
+    let process = folder.path().join("10");
+    std::fs::create_dir_all(process.join("task/10")).unwrap();
+    std::fs::write(process.join("task/10/comm"), "jit\n").unwrap();
+    std::fs::write(process.join("stat"), format!("10 (jit) S {} 0 0 0", vec!["1"; 18].join(" "))).unwrap();
+    std::fs::write(process.join("comm"), "jit\n").unwrap();
+    std::fs::write(process.join("maps"), maps).unwrap();
+}
+
+#[test]
+fn a_process_that_maps_code_at_ever_new_addresses_is_read_again() {
+    let (mut table, folder) = table();
+    write_proc(&folder, "7f0000000000-7f0000001000 r-xp 00000000 00:00 0 \n");
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "jit");
+    let count = |table: &ProcessTable| table.live[&Tgid(10)].mappings.len();
+    let mut most = 0;
+    for number in 0..20_000u64 {
+        map(&mut table, 3 + number, 10, 0x1_0000 + number * 0x10_000, "//anon");
+        if number % 100 == 0 {
+            table.owner(&sample(10, 10, 0));
+            most = most.max(count(&table));
+        }
+    }
+    assert!(most < 700, "{most}: what was unmapped is not told");
+    // Nobody samples it any more.
+    for number in 0..20_000u64 {
+        map(&mut table, 30_000 + number, 10, 0x1_0000 + number * 0x10_000, "//anon");
+        assert!(count(&table) < 5 * 520);
+    }
+    table.owner(&sample(10, 10, 0));
+    assert_eq!(count(&table), 1);
+}
+
+#[test]
+fn a_large_process_is_not_read_again_for_a_few_more_mappings() {
+    let (mut table, folder) = table();
+    let line =
+        |number: u64| format!("{:x}-{:x} r-xp 00000000 00:00 0 \n", number << 16, (number << 16) + 4096);
+    let maps: String = (1..5_000).map(line).collect();
+    write_proc(&folder, &maps);
+    table.owner(&sample(10, 10, 0));
+    for number in 6_000..10_000u64 {
+        map(&mut table, number, 10, number << 16, "//anon");
+    }
+    assert!(table.live[&Tgid(10)].is_known);
+    (10_000..12_000u64).for_each(|number| map(&mut table, number, 10, number << 16, "//anon"));
+    assert!(!table.live[&Tgid(10)].is_known, "it has doubled");
+}
+
+#[test]
+fn a_root_folder_is_kept_while_its_process_is_sampled_and_closed_when_it_is_not() {
+    let (own, pid) = (Tgid(std::process::id()), std::process::id());
+    let mut table = ProcessTable::new(ProcFs::host(), 16);
+    let mut sampled = || {
+        let owner = table.owner(&sample(pid, pid, 0));
+        table.locate(own, owner.process, Frame::unbacked(0x10, false));
+        let cut = table.take_sampled(&[], std::iter::empty());
+        let Root::Open(root) = &cut.processes[0].root else { panic!("{:?}", cut.processes[0].root) };
+        Arc::downgrade(root)
+    };
+    let first = sampled();
+    assert!(std::ptr::eq(first.as_ptr(), sampled().as_ptr()), "opened once");
+    for _ in 0..7 {
+        table.take_sampled(&[], std::iter::empty());
+        assert!(first.upgrade().is_some());
+    }
+    for _ in 0..2 {
+        table.take_sampled(&[], std::iter::empty());
+    }
+    assert!(first.upgrade().is_none());
 }

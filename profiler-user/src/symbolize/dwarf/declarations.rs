@@ -1,10 +1,11 @@
-//! DWARF of an ELF file + addresses → the line on which each function there begins.
+//! DWARF of an ELF file + addresses → the line on which each function there begins, and how far each goes.
 //!
-//! blazesym tells the lines of addresses, not those of declarations. Runs in the reader only: nothing here bounds
+//! blazesym tells the lines of addresses, not those of declarations, nor the bounds of what it tells. Runs in the reader only: nothing here bounds
 //! what hostile bytes can ask for, except that nothing recurses.
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Range;
 use std::rc::Rc;
 
 use gimli::{
@@ -13,11 +14,12 @@ use gimli::{
 };
 use object::elf;
 
+use super::functions;
 use crate::elf::sections::Sections;
 use crate::elf::{ElfError, ElfHeaders, ReadAt, read_exactly};
 use crate::symbolize::error::SymbolizeError;
 
-type Slice<'a> = EndianSlice<'a, NativeEndian>;
+pub(super) type Slice<'a> = EndianSlice<'a, NativeEndian>;
 type Entry<'a> = gimli::DebuggingInformationEntry<Slice<'a>>;
 
 /// For one address the lines on which its functions begin, outermost first; 0 where it is not said.
@@ -28,32 +30,67 @@ const SECTIONS_BYTES_MAX: u64 = 256 << 20;
 /// An inlined function points to its abstract one, that to its declaration, and seldom further.
 const HOPS_MAX: usize = 8;
 
-/// Start lines for each address, in the same order; empty where no function is known. `wanted` must be sorted.
-pub(super) fn begin_lines(
-    elf: &(impl ReadAt + ?Sized),
-    wanted: &[u64],
-) -> Result<Vec<BeginLines>, SymbolizeError> {
-    let headers = ElfHeaders::read(elf)?;
-    let sections = Sections::read(elf, &headers)?;
-    let mut held = 0;
-    let loaded = gimli::DwarfSections::load(|id| load(elf, &headers, &sections, id, &mut held))?;
-    let dwarf = loaded.borrow(|bytes| EndianSlice::new(bytes, NativeEndian));
-    // A unit that does not parse ends the list: the start of the next is not known.
+/// The debug information of a file, in memory.
+pub(super) struct DebugInformation(gimli::DwarfSections<Vec<u8>>);
+
+impl DebugInformation {
+    pub(super) fn load(elf: &(impl ReadAt + ?Sized)) -> Result<Self, SymbolizeError> {
+        let headers = ElfHeaders::read(elf)?;
+        let sections = Sections::read(elf, &headers)?;
+        let mut held = 0;
+        gimli::DwarfSections::load(|id| load(elf, &headers, &sections, id, &mut held)).map(Self)
+    }
+
+    /// Start lines for each address, in the same order; empty where no function is known. `wanted` must be sorted.
+    pub(super) fn begin_lines(&self, wanted: &[u64]) -> Vec<BeginLines> {
+        let dwarf = self.0.borrow(|bytes| EndianSlice::new(bytes, NativeEndian));
+        let all = unit_headers(&dwarf);
+        let mut declarations = Declarations { dwarf: &dwarf, headers: &all, referenced: HashMap::new() };
+        let mut lines = vec![BeginLines::new(); wanted.len()];
+        for unit in units_around(&dwarf, &all, wanted) {
+            // What was found before a damaged entry is kept.
+            declarations.walk(&unit, wanted, &mut lines).ok();
+        }
+        lines
+    }
+
+    /// The functions around addresses, whole: ranges between two bounds of lines, inlined calls or functions, ascending
+    /// and none overlapping. Functions that would make them more than `ranges_max` are left out. `wanted` must be sorted.
+    pub(super) fn functions_around(&self, wanted: &[u64], ranges_max: usize) -> Vec<Range<u64>> {
+        let dwarf = self.0.borrow(|bytes| EndianSlice::new(bytes, NativeEndian));
+        let all = unit_headers(&dwarf);
+        let mut ranges = Vec::new();
+        for unit in units_around(&dwarf, &all, wanted) {
+            functions::of_unit(&dwarf, &unit, wanted, ranges_max, &mut ranges);
+        }
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut end = 0;
+        // Units that overlap are damaged, or were folded into one by the linker.
+        ranges.retain(|range| {
+            let is_apart = range.start >= end;
+            end = if is_apart { range.end } else { end };
+            is_apart
+        });
+        ranges
+    }
+}
+
+/// A unit that does not parse ends the list: the start of the next is not known.
+fn unit_headers<'a>(dwarf: &Dwarf<Slice<'a>>) -> Vec<UnitHeader<Slice<'a>>> {
     let mut units = dwarf.units();
     let mut all = Vec::new();
     while let Ok(Some(header)) = units.next() {
         all.push(header);
     }
-    let mut declarations = Declarations { dwarf: &dwarf, headers: &all, referenced: HashMap::new() };
-    let mut lines = vec![BeginLines::new(); wanted.len()];
-    for header in &all {
-        let Ok(unit) = dwarf.unit(*header) else { continue };
-        if covers_any(&dwarf, &unit, wanted) {
-            // What was found before a damaged entry is kept.
-            declarations.walk(&unit, wanted, &mut lines).ok();
-        }
-    }
-    Ok(lines)
+    all
+}
+
+fn units_around<'d, 'a>(
+    dwarf: &'d Dwarf<Slice<'a>>,
+    all: &'d [UnitHeader<Slice<'a>>],
+    wanted: &'d [u64],
+) -> impl Iterator<Item = Unit<Slice<'a>>> + 'd {
+    all.iter().filter_map(|header| dwarf.unit(*header).ok()).filter(|unit| covers_any(dwarf, unit, wanted))
 }
 
 fn covers_any<'a>(dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, wanted: &[u64]) -> bool {

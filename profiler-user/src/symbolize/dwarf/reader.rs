@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,14 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::declarations::{BeginLines, begin_lines};
-use super::{CodeAt, Inlined, Request, SourceLine};
+use super::answer::{Answer, Request};
+use super::declarations::{BeginLines, DebugInformation};
+use super::{CodeAt, Inlined, SourceLine};
 use crate::elf::ElfHeaders;
 use crate::elf::sections::Sections;
-use crate::host::ProcFs;
+use crate::host::{Clock, ProcFs};
 use crate::symbolize::error::SymbolizeError;
+use crate::symbolize::spans::alone;
 
 /// 20 times what all of glibc's or the kernel's debug information takes.
 pub(super) const CPU_SECONDS_MAX: u64 = 5;
@@ -54,13 +57,48 @@ pub fn serve(procfs: &ProcFs) -> Result<(), SymbolizeError> {
     (&mut socket).take(REQUEST_BYTES_MAX).read_to_end(&mut request).map_err(failed("read the request"))?;
     let malformed = |error: serde_json::Error| SymbolizeError::Dwarf { why: error.to_string(), source: None };
     let request: Request = serde_json::from_slice(&request).map_err(malformed)?;
-    let mut answer = look_up(&path, &request.at);
-    // Lines of declarations are an addition: without them the rest still is an answer.
-    if let Ok(begin_lines) = begin_lines(&elf, &request.at) {
-        add_begin_lines(&mut answer, &begin_lines);
-    }
+    let mut answer = answer(&path, &elf, &request);
+    answer.cpu_nanos = u64::try_from(Clock::host().own_cpu().as_nanos()).unwrap_or(u64::MAX);
     let answer = serde_json::to_vec(&answer).map_err(malformed)?;
     socket.write_all(&answer).map_err(failed("answer"))
+}
+
+/// What was asked for, and the rest of the functions there.
+fn answer(path: &Path, elf: &File, request: &Request) -> Answer {
+    // Bounds of functions and lines of declarations are additions: without them the rest still is an answer.
+    let information = DebugInformation::load(elf).ok();
+    let functions = information.as_ref().filter(|_| request.ranges_max > 0);
+    let functions = functions.map(|known| known.functions_around(&request.at, request.ranges_max));
+    let ranges = with_addresses(functions.unwrap_or_default(), &request.at);
+    let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
+    let mut answers = look_up(path, &starts);
+    if let Some(information) = information {
+        add_begin_lines(&mut answers, &information.begin_lines(&starts));
+    }
+    Answer::new(ranges.into_iter().zip(answers))
+}
+
+/// Cuts ranges at addresses, so that each is looked up itself; an address outside all of them becomes one. Both must be
+/// sorted.
+fn with_addresses(ranges: Vec<Range<u64>>, at: &[u64]) -> Vec<Range<u64>> {
+    let mut cut: Vec<Range<u64>> = Vec::with_capacity(ranges.len() + at.len());
+    let mut left = at.iter().copied().peekable();
+    for range in ranges {
+        while let Some(outside) = left.next_if(|at| *at < range.start) {
+            cut.push(alone(outside));
+        }
+        let mut start = range.start;
+        while let Some(inside) = left.next_if(|at| *at < range.end) {
+            if inside > start {
+                cut.push(start..inside);
+                start = inside;
+            }
+        }
+        cut.push(start..range.end);
+    }
+    cut.extend(left.map(alone));
+    cut.dedup();
+    cut
 }
 
 fn limit() -> io::Result<()> {
@@ -140,8 +178,7 @@ fn code_at(sym: &Sym<'_>, at: u64) -> Option<CodeAt> {
     let bytes = sym.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
     let is_inside = at.checked_sub(sym.addr).is_some_and(|into| into < bytes);
     let code = CodeAt {
-        name: if is_inside { sym.name.to_string() } else { String::new() },
-        start: is_inside.then_some(sym.addr),
+        name: if is_inside { sym.name.as_ref().into() } else { "".into() },
         at: source_line(sym.code_info.as_deref()),
         begin_line: 0,
         inlined: sym.inlined.iter().map(inlined).collect(),
@@ -150,12 +187,16 @@ fn code_at(sym: &Sym<'_>, at: u64) -> Option<CodeAt> {
 }
 
 fn inlined(function: &blazesym::symbolize::InlinedFn<'_>) -> Inlined {
-    Inlined { name: function.name.to_string(), at: source_line(function.code_info.as_ref()), begin_line: 0 }
+    Inlined {
+        name: function.name.as_ref().into(),
+        at: source_line(function.code_info.as_ref()),
+        begin_line: 0,
+    }
 }
 
 fn source_line(code: Option<&CodeInfo<'_>>) -> SourceLine {
     code.map_or_else(SourceLine::default, |code| SourceLine {
-        file: code.to_path().to_string_lossy().into_owned(),
+        file: code.to_path().to_string_lossy().into(),
         line: code.line.unwrap_or(0),
     })
 }

@@ -1,7 +1,9 @@
 //! Made-up and real lists of kernel symbols → names, and the gaps that must stay unnamed.
 
+use super::table::KernelFunction;
 use super::*;
 use expect_test::{Expect, expect};
+use profiler_common::address::KernelAddr;
 
 const LIST: &str = "\
 0000000000000000 A fixed_percpu_data
@@ -23,17 +25,15 @@ ffffffffc0400000 t bpf_prog_0123456789abcdef_on_tick\t[bpf]
 ffffffffc0400080 t bpf_prog_fedcba9876543210_on_exit\t[bpf]
 ";
 
-fn names_of(list: &str, wanted: &[u64]) -> Result<KernelNames, SymbolizeError> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kallsyms"), list).unwrap();
-    let wanted: Vec<_> = wanted.iter().copied().map(KernelAddr).collect();
-    read_kernel_names(&ProcFs::at(folder.path()), &wanted)
+/// For each address the function and its module; `None` if the list is hidden.
+fn names_of(list: &str, wanted: &[u64]) -> Option<Vec<Option<KernelFunction>>> {
+    let table = KernelTable::read(list.as_bytes()).unwrap()?;
+    Some(wanted.iter().map(|at| table.find(KernelAddr(*at)).1).collect())
 }
 
 fn check(list: &str, wanted: &[u64], expected: Expect) {
-    let KernelNames::Named(names) = names_of(list, wanted).unwrap() else { panic!("hidden") };
     let mut text = String::new();
-    for (at, function) in wanted.iter().zip(names) {
+    for (at, function) in wanted.iter().zip(names_of(list, wanted).unwrap()) {
         let function = match function {
             Some(KernelFunction { name, module: Some(module) }) => format!("{name} of {module}"),
             Some(KernelFunction { name, module: None }) => name.to_string(),
@@ -115,11 +115,10 @@ fn modules_end_where_the_next_symbol_is_not_their_code() {
 }
 
 #[test]
-fn neighbours_in_one_function_and_no_address_at_all() {
+fn neighbours_are_in_one_function() {
     let wanted: Vec<u64> = (0xffff_ffff_8100_0100..0xffff_ffff_8100_0105).collect();
-    let KernelNames::Named(names) = names_of(LIST, &wanted).unwrap() else { panic!("hidden") };
+    let names = names_of(LIST, &wanted).unwrap();
     assert!(names.iter().all(|name| name.as_ref().is_some_and(|name| &*name.name == "__x64_sys_read")));
-    assert_eq!(names_of(LIST, &[]).unwrap(), KernelNames::Named(Vec::new()));
 }
 
 #[test]
@@ -135,8 +134,8 @@ fn the_order_of_the_list_does_not_matter() {
 #[test]
 fn a_list_of_zeros_is_hidden() {
     let hidden: String = LIST.lines().map(|line| format!("0000000000000000{}\n", &line[16..])).collect();
-    assert_eq!(names_of(&hidden, &[0xffff_ffff_8100_0100]).unwrap(), KernelNames::Hidden);
-    assert_eq!(names_of("", &[1]).unwrap(), KernelNames::Hidden);
+    assert_eq!(names_of(&hidden, &[0xffff_ffff_8100_0100]), None);
+    assert_eq!(names_of("", &[1]), None);
 }
 
 #[test]
@@ -144,7 +143,8 @@ fn lines_that_are_none_are_skipped() {
     let long = format!("ffffffff81000108 t {}\n", "x".repeat(5000));
     let list = format!("{LIST}\n\n \nnothing here\nffffffff81000110\nffffffff81000110 t\n{long}");
     check(&list, &[0xffff_ffff_8100_0120], expect!["ffffffff81000120 __x64_sys_read\n"]);
-    let error = read_kernel_names(&ProcFs::at("/nonexistent"), &[]).unwrap_err();
+    let mut namer = KernelNamer::default();
+    let error = namer.names(&ProcFs::at("/nonexistent"), &[KernelAddr(1)], MonotonicNanos(0)).unwrap_err();
     assert_eq!(error.to_string(), "read /nonexistent/kallsyms");
 }
 
@@ -157,8 +157,98 @@ fn this_hosts_own_list_names_a_known_function() {
         eprintln!("skipped: this kernel shows no addresses");
         return;
     };
-    let at = KernelAddr(u64::from_str_radix(&line[..16], 16).unwrap() + 1);
-    let names = read_kernel_names(&ProcFs::host(), &[at]).unwrap();
+    let at = u64::from_str_radix(&line[..16], 16).unwrap() + 1;
     let expected = KernelFunction { name: "ksys_read".into(), module: None };
-    assert_eq!(names, KernelNames::Named(vec![Some(expected)]));
+    assert_eq!(names_of(&list, &[at]), Some(vec![Some(expected)]));
+}
+
+#[test]
+fn every_answer_holds_in_its_range() {
+    let table = KernelTable::read(LIST.as_bytes()).unwrap().unwrap();
+    let mut at = 0;
+    while at != u64::MAX {
+        let (range, function) = table.find(KernelAddr(at));
+        assert!(range.contains(&at), "{at:x} {range:x?}");
+        assert_eq!(table.find(KernelAddr(range.end - 1)), (range.clone(), function));
+        at = range.end;
+    }
+}
+
+/// A host whose lists change.
+struct Kernel {
+    folder: tempfile::TempDir,
+    namer: KernelNamer,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, namer: KernelNamer::default() }
+    }
+
+    fn write(&self, list: &str, modules: &str) {
+        std::fs::write(self.folder.path().join("kallsyms"), list).unwrap();
+        std::fs::write(self.folder.path().join("modules"), modules).unwrap();
+    }
+
+    fn name(&mut self, at: u64, second: u64) -> Option<String> {
+        let (proc, now) = (ProcFs::at(self.folder.path()), MonotonicNanos((1_000 + second) * SECOND));
+        let names = self.namer.names(&proc, &[KernelAddr(at)], now).unwrap()?;
+        Some(names[0].first().map_or_else(String::new, |line| line.function.name.to_string()))
+    }
+}
+
+const MODULE: &str = "nf_tables 1 0 - Live 0xffffffffc0200000\n";
+const IN_MODULE: u64 = 0xffff_ffff_c020_1008;
+
+#[test]
+fn the_list_is_read_again_when_modules_come_and_go_but_not_for_the_kernel_itself() {
+    let mut kernel = Kernel::new();
+    kernel.write(LIST, MODULE);
+    let core = 0xffff_ffff_8100_0208;
+    assert_eq!(kernel.name(core, 0).as_deref(), Some("one"));
+    assert_eq!(kernel.name(IN_MODULE, 1).as_deref(), Some("nft_do_chain"));
+    let changed = LIST.replace("nft_do_chain", "new_chain").replace(" one", " two");
+    // Used once more, nothing else.
+    kernel.write(&changed, &MODULE.replace(" 0 ", " 7 "));
+    assert_eq!(kernel.name(IN_MODULE, 100).as_deref(), Some("nft_do_chain"));
+    kernel.write(&changed, &MODULE.replace("c0200000", "c0210000"));
+    assert_eq!(kernel.name(core, 10_000).as_deref(), Some("one"), "whatever happened meanwhile");
+    assert_eq!(kernel.name(IN_MODULE, 10_001).as_deref(), Some("new_chain"));
+    kernel.write(LIST, MODULE);
+    assert_eq!(kernel.name(IN_MODULE, 10_060).as_deref(), Some("new_chain"), "not twice in a minute");
+    assert_eq!(kernel.name(IN_MODULE, 10_061).as_deref(), Some("nft_do_chain"));
+    kernel.write(&changed, MODULE);
+    assert_eq!(kernel.name(IN_MODULE, 10_660).as_deref(), Some("nft_do_chain"));
+    assert_eq!(kernel.name(IN_MODULE, 10_661).as_deref(), Some("new_chain"), "BPF programs tell nobody");
+}
+
+#[test]
+fn for_what_nobody_knows_the_list_is_read_more_and_more_seldom() {
+    let mut kernel = Kernel::new();
+    kernel.write(LIST, MODULE);
+    let unknown = 0xffff_ffff_c0f0_0000;
+    let known = LIST.to_owned() + "ffffffffc0f00000 t appeared\t[bpf]\n";
+    assert_eq!(kernel.name(unknown, 0).as_deref(), Some(""));
+    let mut reads = Vec::new();
+    for second in 1..900 {
+        let before = kernel.namer.read_at;
+        kernel.name(unknown, second);
+        if kernel.namer.read_at != before {
+            reads.push(second);
+        }
+    }
+    assert_eq!(reads, [60, 180, 420]);
+    kernel.write(&known, MODULE);
+    assert_eq!(kernel.name(unknown, 2_000).as_deref(), Some("appeared"));
+}
+
+#[test]
+fn a_hidden_list_is_not_asked_for_all_the_time() {
+    let mut kernel = Kernel::new();
+    kernel.write("", "");
+    assert_eq!(kernel.name(0xffff_ffff_8100_0208, 0), None);
+    kernel.write(LIST, "");
+    assert_eq!(kernel.name(0xffff_ffff_8100_0208, 599), None);
+    assert_eq!(kernel.name(0xffff_ffff_8100_0208, 600).as_deref(), Some("one"));
 }

@@ -5,7 +5,9 @@ mod go;
 use super::*;
 use crate::elf::fixture::{Fixture, TinyElf};
 use crate::host::ProcFs;
+use crate::symbolize::NamedLine;
 use crate::symbolize::dwarf::tests::{INLINING, reader, store_to_sink};
+use crate::symbolize::symtab::{Kinds, find_symbols_of};
 use expect_test::{Expect, expect};
 
 /// The file offset of code differs from its linked address by more than any page.
@@ -15,8 +17,16 @@ fn namer() -> NativeNamer {
     NativeNamer::new(DebugFiles::of_host(&ProcFs::host()).unwrap(), reader())
 }
 
+fn ask(
+    namer: &NativeNamer,
+    file: NativeFile<'_>,
+    wanted: &[FileOffset],
+) -> Result<NativeNames, SymbolizeError> {
+    namer.name(file, &mut KnownFile::default(), wanted, &mut ReaderBudget::unlimited())
+}
+
 fn names(file: &File, path: &Path, wanted: &[FileOffset]) -> Result<NativeNames, SymbolizeError> {
-    namer().name(NativeFile { file, path, process: None }, wanted)
+    ask(&namer(), NativeFile { file: Some(file), path, process: None }, wanted)
 }
 
 fn check(fixture: &Fixture, wanted: &[FileOffset], expected: Expect) {
@@ -246,6 +256,76 @@ fn a_file_that_is_cut_short_or_damaged_gives_an_error_or_fewer_names() {
     assert_eq!(show(&names(&file, &fixture.path(), &[store]).unwrap()), "-\n");
 }
 
+/// Every address of a program's text.
+fn text(fixture: &Fixture) -> Vec<FileOffset> {
+    let elf = OpenElf::read(fixture.open()).unwrap();
+    let text = elf.sections.named(b".text").unwrap();
+    (text.at..text.at + text.bytes).map(FileOffset).collect()
+}
+
+#[test]
+fn names_that_were_kept_are_those_of_a_first_look() {
+    for flags in [&["-O2", "-g"][..], &["-O2"], &["-O2", "-s"]] {
+        let fixture = Fixture::compile(INLINING, &[flags, &FAR].concat());
+        let (all, file, path) = (text(&fixture), fixture.open(), fixture.path());
+        let expected = names(&file, &path, &all).unwrap();
+        let mut known = KnownFile::default();
+        let native = NativeFile { file: Some(&file), path: &path, process: None };
+        // In an order in which each is far from the one before.
+        let mut position = 0;
+        for _ in &all {
+            position = (position + 89) % all.len();
+            let found =
+                namer().name(native, &mut known, &[all[position]], &mut ReaderBudget::unlimited()).unwrap();
+            assert_eq!(found.addresses[0], expected.addresses[position], "{position:#x} {flags:?}");
+        }
+        let closed = NativeFile { file: None, ..native };
+        let again = namer().name(closed, &mut known, &all, &mut ReaderBudget::unlimited()).unwrap();
+        assert_eq!(again.addresses, expected.addresses, "{flags:?}");
+    }
+}
+
+#[test]
+fn one_address_makes_its_whole_function_known() {
+    let fixture = Fixture::compile(INLINING, &[&["-O2", "-g"], &FAR[..]].concat());
+    let store = store_to_sink(&fixture);
+    let (mut known, file, path) = (KnownFile::default(), fixture.open(), fixture.path());
+    let native = NativeFile { file: Some(&file), path: &path, process: None };
+    let mut budget = ReaderBudget::unlimited();
+    namer().name(native, &mut known, &[fixture.offset_of(store)], &mut budget).unwrap();
+    // No reader answers any more, and none is asked.
+    let without = NativeNamer::new(
+        DebugFiles::of_host(&ProcFs::host()).unwrap(),
+        DebugReader::program("/nonexistent".into(), Vec::new()),
+    );
+    let beside = fixture.offset_of(fixture.vaddr_of("outer"));
+    let found = without.name(native, &mut known, &[beside], &mut budget).unwrap();
+    expect![[r#"
+        middle program.c:7 from 6 < outer program.c:10 from 9
+    "#]]
+    .assert_eq(&show(&found).replace(&format!("{}/", fixture.folder().display()), ""));
+    let elsewhere = fixture.offset_of(fixture.vaddr_of("main"));
+    let found = without.name(native, &mut known, &[elsewhere], &mut budget).unwrap();
+    assert_eq!(found.problems.len(), 1);
+    let found = without.name(native, &mut known, &[elsewhere], &mut budget).unwrap();
+    assert!(found.problems.is_empty(), "told once");
+}
+
+#[test]
+fn who_waits_for_debug_information_has_symbols_until_then() {
+    let fixture = Fixture::compile(INLINING, &[&["-O2", "-g"], &FAR[..]].concat());
+    let store = fixture.offset_of(store_to_sink(&fixture));
+    let (mut known, file, path) = (KnownFile::default(), fixture.open(), fixture.path());
+    let native = NativeFile { file: Some(&file), path: &path, process: None };
+    let mut budget = ReaderBudget::limited(std::time::Duration::ZERO, 1);
+    for _ in 0..2 {
+        let found = namer().name(native, &mut known, &[store], &mut budget).unwrap();
+        assert_eq!((show(&found).as_str(), found.waiting), ("outer\n", 1));
+    }
+    let found = namer().name(native, &mut known, &[store], &mut ReaderBudget::unlimited()).unwrap();
+    assert_eq!((found.addresses[0].len(), found.waiting), (3, 0));
+}
+
 #[test]
 fn debug_information_that_kills_its_reader_leaves_the_symbols() {
     let fixture = Fixture::compile(INLINING, &[&["-O2", "-g"], &FAR[..]].concat());
@@ -255,8 +335,8 @@ fn debug_information_that_kills_its_reader_leaves_the_symbols() {
         DebugReader::program("/bin/sh".into(), vec!["-c".into(), "kill -SEGV $$".into()]),
     );
     let file = fixture.open();
-    let names =
-        namer.name(NativeFile { file: &file, path: &fixture.path(), process: None }, &[store]).unwrap();
+    let named = NativeFile { file: Some(&file), path: &fixture.path(), process: None };
+    let names = ask(&namer, named, &[store]).unwrap();
     expect![[r#"
         outer
         problem: read debug information in a process of its own: it ended without an answer
@@ -281,6 +361,7 @@ fn libc_is_named_through_its_debug_package() {
     let code = elf.headers.segments().iter().find(|segment| segment.executable).unwrap();
     let every: Vec<_> = (0..code.file_bytes).step_by(16).map(|at| ElfVaddr(code.vaddr.0 + at)).collect();
     let found = find_symbols_of(Kinds::Code, &debug.file, &debug.headers, table, &every).unwrap();
+    let found: Vec<_> = found.into_iter().map(|found| found.symbol).collect();
     let symbol = found.iter().flatten().find(|symbol| &*symbol.name == "_int_malloc").unwrap();
     let at = FileOffset(symbol.start.0 - code.vaddr.0 + code.file_offset.0);
     let names = names(&file, libc, &[at]).unwrap();

@@ -50,10 +50,13 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
     store.queue.finish(asked, Some(Err(UnwindError::GoTable { why: "cut" })));
     assert!(!store.is_idle() && store.wait(Duration::ZERO));
     assert!(matches!(store.rows(key(8), &files), RowsAt::Pending), "not collected yet");
-    assert_eq!(store.collect(), [key(8)]);
+    store.collect();
     let RowsAt::Never(why) = store.rows(key(8), &files) else { panic!() };
     assert_eq!(why.to_string(), "Go's function table: cut");
     assert_eq!(store.unusable().map(|(key, _)| key).collect::<Vec<_>>(), [key(8)]);
+    assert_eq!(store.unusable_met(), 1);
+    store.forget(FileId(8));
+    assert_eq!((store.unusable().count(), store.unusable_met()), (0, 1), "what was counted stays so");
     assert!(store.is_idle());
 }
 
@@ -61,10 +64,10 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
 fn the_worker_makes_the_rows_of_the_vdso() {
     let files = FileTable::new(0);
     let proc = ProcFs::host();
-    let mut store = RowStore::start(proc.clone(), None).unwrap();
+    let mut store = RowStore::start(proc.clone(), None, || {}).unwrap();
     assert!(matches!(store.rows(RowKey::Vdso, &files), RowsAt::Pending));
     assert!(store.wait(Duration::from_secs(60)));
-    assert_eq!(store.collect(), [RowKey::Vdso]);
+    store.collect();
     let RowsAt::Ready(rows) = store.rows(RowKey::Vdso, &files) else { panic!() };
     let image = vdso::image_of_this_process(&proc).unwrap().unwrap();
     let expected = read_rows(&*image, &ElfHeaders::read(&*image).unwrap(), Budget::default()).unwrap();

@@ -20,6 +20,8 @@ pub(crate) struct Held {
     pub(crate) blocks: HashMap<u32, Vec<Option<UnwindRow>>>,
     /// How many processes point to a mapping.
     users: HashMap<u32, usize>,
+    /// How many rows of loaded pages have a rule.
+    rule_users: HashMap<usize, usize>,
     pub(crate) block_writes: usize,
     pub(crate) mapping_writes: usize,
     /// Blocks from this one on cannot be made.
@@ -54,6 +56,12 @@ impl Held {
         let row_at = |index: u32| block[usize::try_from(page.first_row + index).unwrap()];
         let row = find_row(page.rows, u16::try_from(vaddr & 0xffff).unwrap(), 0, row_at).unwrap();
         Some(self.rules[usize::from(row.rule)])
+    }
+
+    fn rules_of(&self, page: TextPage) -> Vec<usize> {
+        let rows = page.first_row..page.first_row + page.rows;
+        let row = |row| self.blocks[&page.block][usize::try_from(row).unwrap()].unwrap();
+        rows.map(|number| usize::from(row(number).rule)).collect()
     }
 
     fn count_users(&mut self, process: WalkedProcess, change: isize) {
@@ -106,11 +114,13 @@ impl Tables for MemoryTables {
 
     fn set_page(&mut self, index: u32, page: TextPage) -> Result<(), TableError> {
         let mut held = self.0.borrow_mut();
-        for row in page.first_row..page.first_row + page.rows {
-            let written = held.blocks[&page.block][usize::try_from(row).unwrap()];
-            assert!(usize::from(written.unwrap().rule) < held.rules.len(), "a row before its rule");
+        let used = held.rules_of(page);
+        assert!(used.iter().all(|rule| *rule < held.rules.len()), "a row before its rule");
+        used.into_iter().for_each(|rule| *held.rule_users.entry(rule).or_default() += 1);
+        if let Some(before) = held.pages.insert(index, page) {
+            let unused = held.rules_of(before);
+            unused.into_iter().for_each(|rule| *held.rule_users.get_mut(&rule).unwrap() -= 1);
         }
-        held.pages.insert(index, page);
         Ok(())
     }
 
@@ -120,8 +130,14 @@ impl Tables for MemoryTables {
 
     fn set_rule(&mut self, number: u32, rule: Rule) -> Result<(), TableError> {
         let mut held = self.0.borrow_mut();
-        assert_eq!(usize::try_from(number).unwrap(), held.rules.len());
-        held.rules.push(rule);
+        let number = usize::try_from(number).unwrap();
+        if number == held.rules.len() {
+            held.rules.push(rule);
+            return Ok(());
+        }
+        let users = held.rule_users.get(&number).copied().unwrap_or(0);
+        assert_eq!(users, 0, "rule {number} changed under a page");
+        held.rules[number] = rule;
         Ok(())
     }
 

@@ -187,6 +187,52 @@ fn files_that_nobody_maps_give_their_slots_to_others() {
 }
 
 #[test]
+fn a_file_that_is_forgotten_leaves_nothing_behind() {
+    let mut fixture = Fixture::with_blocks(1);
+    let rows = file();
+    fixture.reserve(1, 0..3, at(0));
+    fixture.pages.add_user(key(1));
+    fixture.load(&[(1, 0, &rows, 1), (1, 1, &rows, 1), (1, 2, &rows, 1)], at(0));
+    fixture.pages.forget(&mut fixture.tables, key(1), at(1));
+    assert_eq!(fixture.held().loaded(), 3, "somebody maps it");
+    fixture.pages.remove_user(key(1));
+    fixture.pages.forget(&mut fixture.tables, key(1), at(1));
+    assert_eq!((fixture.held().loaded(), fixture.pages.runs.len()), (0, 0));
+    assert_eq!(fixture.pages.rules.room(), 65_535, "all but the gap's");
+    assert_eq!(fixture.free_rows(), 32_768 - 1);
+}
+
+/// So many functions that each has a rule of its own, which begin with `first`.
+fn crafted(first: i32) -> Arc<FileRows> {
+    let text = 0..1 << 32;
+    let mut builder = Builder::new(Budget::default(), [text].into());
+    for (at, size) in (0..).step_by(16).zip(first..first + 4000) {
+        builder.function(at, at + 16, Rule::register(Base::StackPointer, size * 8)).unwrap();
+    }
+    Arc::new(builder.finish().unwrap())
+}
+
+#[test]
+fn files_with_rules_of_their_own_cannot_keep_others_out() {
+    let mut fixture = Fixture::with_blocks(16);
+    for number in 0..20 {
+        fixture.reserve(number, 0..1, at(0)).unwrap();
+        let left =
+            fixture.load(&[(number, 0, &crafted(10_000 + i32::try_from(number).unwrap() * 4000), 2)], at(0));
+        assert_eq!(left.len(), usize::from(number >= 16), "{number}: the table holds 65,536 rules");
+    }
+    let common = rows_with(&[(0, 4000)]);
+    fixture.reserve(99, 0..1, at(1)).unwrap();
+    let more = crafted(200_000);
+    assert!(fixture.load(&[(99, 0, &common, 5)], at(1)).is_empty(), "30 rules still fit");
+    fixture.reserve(100, 0..1, at(1)).unwrap();
+    let left = fixture.load(&[(100, 0, &more, 5)], at(1));
+    assert_eq!(left.len(), 1);
+    assert!(fixture.make_room(&left, at(1)) >= 1);
+    assert!(fixture.load(&[(100, 0, &more, 5)], at(2)).is_empty());
+}
+
+#[test]
 fn the_span_of_a_text_is_that_of_its_executable_segments() {
     let span = |elf: TinyElf| text_span(&ElfHeaders::read(&elf.bytes()[..]).unwrap());
     let two = TinyElf::new().load(0, 0, 0x9_0000, 4).load(0x1000, 0x3_1000, 0x2_0000, 5);

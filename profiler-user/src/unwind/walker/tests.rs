@@ -29,7 +29,7 @@ struct Host {
     text: LoadSegment,
     headers: ElfHeaders,
     now: MonotonicNanos,
-    _proc: tempfile::TempDir,
+    proc: tempfile::TempDir,
 }
 
 impl Host {
@@ -46,9 +46,9 @@ impl Host {
         let publisher = Publisher::new(Box::new(tables.clone()), TABLES_BYTES_MIN, Some(vdso));
         let proc = tempfile::tempdir().unwrap();
         let processes = ProcessTable::new(ProcFs::at(proc.path()), 64);
-        let walker = Walker::new(publisher, RowStore::start(ProcFs::host(), None).unwrap());
+        let walker = Walker::new(publisher, RowStore::start(ProcFs::host(), None, || {}).unwrap());
         let now = MonotonicNanos(1_000 * MILLIS);
-        Self { walker, tables, processes, program, text, headers, now, _proc: proc }
+        Self { walker, tables, processes, program, text, headers, now, proc }
     }
 
     fn apply(&mut self, change: ProcessChange) {
@@ -87,26 +87,27 @@ impl Host {
     }
 
     fn sample_at(&mut self, tgid: u32) -> (RawSample, SampleOwner) {
-        let sample = RawSample {
-            at: self.now,
-            tgid: Tgid(tgid),
-            tid: Tid(tgid),
-            start_time: u64::from(tgid) * MILLIS,
-            exec_id: 1,
-            cpu: 0,
-            kernel_stack: None,
-            user_stack: None,
-            user_outcome: Outcome::FramePointerChainEnd,
-            weight: 1,
-            snapshot: None,
-        };
+        let start_time = u64::from(tgid) * MILLIS;
+        let sample = RawSample { at: self.now, start_time, exec_id: 1, ..RawSample::fixture(tgid) };
         let owner = self.processes.owner(&sample);
         (sample, owner)
     }
 
-    fn round(&mut self, millis_later: u64) -> Vec<RowKey> {
+    fn round(&mut self, millis_later: u64) {
         self.now.0 += millis_later * MILLIS;
-        self.walker.round(&mut self.processes, self.now, self.now)
+        self.walker.collect();
+        self.walker.round(&mut self.processes, self.now, self.now);
+    }
+
+    /// Goes on until the rows of a file are made, or known to be unusable.
+    fn rounds_until_made(&mut self, key: RowKey) {
+        // One to ask, one to open what was closed and ask again, one to collect.
+        for _ in 0..3 {
+            self.round(1);
+            self.walker.store().wait(Duration::from_secs(60));
+        }
+        self.round(1);
+        assert!(!matches!(self.walker.store().rows(key, self.processes.files()), RowsAt::Pending));
     }
 
     fn held(&self) -> RefMut<'_, Held> {
@@ -225,9 +226,7 @@ fn a_file_that_turns_out_to_be_unusable_is_walked_by_frame_pointers() {
     let key = RowKey::File(FileId(host.mappings(10)[0].file));
     std::fs::File::options().write(true).open(host.program.path()).unwrap().set_len(1000).unwrap();
     host.walker.want(key, u32::try_from(host.text.vaddr.0 >> 16).unwrap());
-    while host.round(1).is_empty() {
-        assert!(host.walker.store().wait(Duration::from_secs(60)));
-    }
+    host.rounds_until_made(key);
     assert_eq!(host.walker.counts().get(Outcome::UnwindInfoUnusable), 1);
     assert_eq!(host.held().rule_at(10, 0x5555_0000_0000), Some(profiler_common::unwind_rule::Rule::GAP));
 }
@@ -246,11 +245,7 @@ fn wanted_pages_are_loaded_and_say_what_the_file_says() {
     let key = RowKey::File(FileId(host.mappings(10)[0].file));
     host.walker.want(key, u32::try_from(main.0 >> 16).unwrap());
     host.walker.want(RowKey::Vdso, 0);
-    let mut ready = HashSet::new();
-    while ready.len() < 2 {
-        ready.extend(host.round(1));
-        assert!(ready.len() == 2 || host.walker.store().wait(Duration::from_secs(60)));
-    }
+    [key, RowKey::Vdso].into_iter().for_each(|key| host.rounds_until_made(key));
     let RowsAt::Ready(rows) = host.walker.store().rows(key, host.processes.files()) else { panic!() };
     let expected = rows.rule_at(main);
     assert_eq!(expected.kind(), RuleKind::Register);
@@ -265,10 +260,10 @@ fn wanted_pages_are_loaded_and_say_what_the_file_says() {
     assert_eq!(host.held().rule_at(10, 0x7fff_8000_0000), Some(profiler_common::unwind_rule::Rule::GAP));
 }
 
-#[test]
-fn a_file_that_keeps_being_met_is_loaded_whole() {
+/// A program of so many functions of 64 KiB, running as process 10, its rows at hand. With its pages.
+fn large_program(functions: usize) -> (Host, RowKey, Vec<u32>) {
     let large = |number| format!("void f{number}(void) {{ __asm__ volatile(\".skip 65536, 0x90\"); }}\n");
-    let functions: String = (0..12).map(large).collect();
+    let functions: String = (0..functions).map(large).collect();
     let program = Fixture::compile(&(functions + "int main(void) { return 0; }"), &["-O2"]);
     let mut host = Host::of(program);
     host.fork(10, 1);
@@ -278,23 +273,38 @@ fn a_file_that_keeps_being_met_is_loaded_whole() {
     let key = RowKey::File(FileId(host.mappings(10)[0].file));
     let first = u32::try_from(host.text.vaddr.0 >> 16).unwrap();
     host.walker.want(key, first);
-    while host.round(1).is_empty() {
-        assert!(host.walker.store().wait(Duration::from_secs(60)));
-    }
+    host.rounds_until_made(key);
     let RowsAt::Ready(rows) = host.walker.store().rows(key, host.processes.files()) else { panic!() };
-    let pages: Vec<u32> = rows.pages().iter().map(|page| page.number).collect();
-    assert!(pages.len() > 8, "{}", pages.len());
+    let pages = rows.pages().iter().map(|page| page.number).collect();
+    (host, key, pages)
+}
+
+/// How many pages of the program are loaded.
+fn loaded(host: &Host, pages: &[u32]) -> usize {
     let start = 0x5555_0000_0000 - host.text.vaddr.0;
-    let loaded = |host: &Host| {
-        let at = |page: u32| start + (u64::from(page) << 16).max(host.text.vaddr.0);
-        pages.iter().filter(|page| host.held().rule_at(10, at(**page)).is_some()).count()
-    };
+    let at = |page: u32| start + (u64::from(page) << 16).max(host.text.vaddr.0);
+    pages.iter().filter(|page| host.held().rule_at(10, at(**page)).is_some()).count()
+}
+
+#[test]
+fn a_large_file_that_keeps_being_met_is_loaded_whole() {
+    let (mut host, key, pages) = large_program(40);
+    assert!(pages.len() > 40, "{}", pages.len());
     pages.iter().take(7).for_each(|page| host.walker.want(key, *page));
     host.round(1);
-    assert_eq!(loaded(&host), 7, "what walks came by");
+    assert_eq!(loaded(&host, &pages), 7, "what walks came by");
     host.walker.want(key, pages[7]);
     host.round(1);
-    assert_eq!(loaded(&host), pages.len());
+    assert_eq!(loaded(&host, &pages), pages.len());
+}
+
+#[test]
+fn a_small_file_is_loaded_whole_when_it_is_met() {
+    let (mut host, key, pages) = large_program(12);
+    assert!(pages.len() > 12, "{}", pages.len());
+    host.walker.want(key, pages[0]);
+    host.round(1);
+    assert_eq!(loaded(&host, &pages), pages.len());
 }
 
 #[test]
@@ -348,4 +358,41 @@ fn what_finds_no_room_is_counted_and_tried_again_when_there_is_some() {
     host.sample(11);
     host.round(1000);
     assert!(host.is_published(11));
+}
+
+#[test]
+fn a_file_that_was_closed_is_opened_again_for_its_rows_and_forgotten_with_them() {
+    let mut host = Host::new();
+    host.fork(10, 1);
+    host.exec(10, 0x5555_0000_0000);
+    (0..2).for_each(|_| host.sample(10));
+    host.round(0);
+    let id = FileId(host.mappings(10)[0].file);
+    let is_open = |host: &Host| host.processes.files().get(id).map(|file| file.file.is_some());
+    // Minutes pass without a sample.
+    let pass = |host: &mut Host, seconds: u64| {
+        host.processes.take_sampled(&[], std::iter::empty());
+        host.now.0 += seconds * 1000 * MILLIS;
+        let Host { walker, processes, now, .. } = host;
+        let forgotten = processes.sweep(*now, || walker.published_files());
+        walker.forget_files(&forgotten, *now);
+        forgotten
+    };
+    pass(&mut host, 10);
+    assert!(pass(&mut host, 700).is_empty(), "process 10 maps it");
+    assert_eq!(is_open(&host), Some(false));
+    host.walker.want(RowKey::File(id), u32::try_from(host.text.vaddr.0 >> 16).unwrap());
+    std::fs::create_dir(host.proc.path().join("10")).unwrap();
+    std::os::unix::fs::symlink("/", host.proc.path().join("10/root")).unwrap();
+    host.rounds_until_made(RowKey::File(id));
+    assert_eq!(is_open(&host), Some(true));
+    assert!(matches!(host.walker.store().rows(RowKey::File(id), host.processes.files()), RowsAt::Ready(_)));
+    assert_eq!(host.held().loaded(), 1);
+    host.apply(ProcessChange::ThreadExit { tgid: Tgid(10), tid: Tid(10) });
+    pass(&mut host, 10);
+    let (walker, processes) = (&mut host.walker, &mut host.processes);
+    processes.forget_ended(host.now, |tgid| walker.forget(tgid, host.now));
+    assert_eq!(pass(&mut host, 700), [id]);
+    assert_eq!((is_open(&host), host.held().loaded()), (None, 0));
+    assert!(matches!(host.walker.store().rows(RowKey::File(id), host.processes.files()), RowsAt::Never(_)));
 }

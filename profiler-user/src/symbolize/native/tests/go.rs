@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::elf::ElfHeaders;
+use crate::symbolize::NamedLine;
 
 const SOURCE: &str = r#"package main
 
@@ -44,15 +45,19 @@ fn places(fixture: &Fixture, step: usize) -> Vec<FileOffset> {
     (0..code.file_bytes).step_by(step).map(|into| FileOffset(code.file_offset.0 + into)).collect()
 }
 
-fn named(fixture: &Fixture, wanted: &[FileOffset]) -> Vec<NamedAddress> {
+fn named(fixture: &Fixture, wanted: &[FileOffset]) -> Vec<Arc<NamedAddress>> {
     let names = names(&fixture.open(), &fixture.path(), wanted).unwrap();
     assert!(names.problems.is_empty(), "{:?}", names.problems);
     names.addresses
 }
 
 /// The function at each place that has one whose name begins so.
-fn functions<'a>(named: &'a [NamedAddress], prefix: &str) -> Vec<&'a NamedLine> {
-    named.iter().flatten().filter(|line| line.function.name.starts_with(prefix)).collect()
+fn functions<'a>(named: &'a [Arc<NamedAddress>], prefix: &str) -> Vec<&'a NamedLine> {
+    named
+        .iter()
+        .flat_map(|address| address.iter())
+        .filter(|line| line.function.name.starts_with(prefix))
+        .collect()
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! What is sampled and how: the part of a configuration that a one-shot capture and the daemon have in common.
+
+use std::path::PathBuf;
+
+use crate::sample::{Hertz, TickSource};
+
+/// How a session samples.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Samples per second on each CPU.
+    pub rate: Hertz,
+    /// What makes the clock tick.
+    pub event: TickSource,
+    /// Which processes.
+    pub scope: Scope,
+    /// How user stacks are walked.
+    pub unwind: Unwind,
+    /// What the walker's tables may take in the kernel.
+    pub unwind_tables_max_bytes: u64,
+    /// Where rows are kept for the next start; nowhere without it.
+    pub cache_dir: Option<PathBuf>,
+    /// This process as well.
+    pub include_self: bool,
+    /// Whether single samples are kept by time, besides being counted.
+    pub keep_timeline: bool,
+}
+
+/// Which processes are sampled: all of them if nothing is said.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Only these.
+    pub pids: Vec<u32>,
+    /// Their children too.
+    pub children: bool,
+    /// Only a child that we are about to start, and its children.
+    pub own_children: bool,
+}
+
+impl Scope {
+    /// Whether the whole host is sampled.
+    pub fn is_host(&self) -> bool {
+        self.pids.is_empty() && !self.own_children
+    }
+
+    /// Whether the kernel half has to follow forks.
+    pub fn follows_forks(&self) -> bool {
+        self.children || self.own_children
+    }
+}
+
+/// How user stacks are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwind {
+    /// By the kernel's walker along frame pointers.
+    FramePointers,
+    /// By rows made of the programs' unwind information, in the kernel.
+    Rows,
+}

@@ -1,0 +1,98 @@
+//! What is known of the names in each file, up to a bound in bytes: files whose names were asked for longest ago go first.
+
+use std::collections::HashMap;
+
+use super::native::KnownFile;
+use crate::process::FileId;
+
+/// Names of all files together: what some ten busy programs and their libraries need.
+const BYTES_MAX: usize = 8 << 20;
+/// Files of whose names nothing is left are still known to have debug information, or none.
+const FILES_MAX: usize = 4096;
+
+#[derive(Debug, Default)]
+struct Kept {
+    file: KnownFile,
+    /// In windows.
+    last_used: u64,
+}
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(super) struct KnownFiles {
+    files: HashMap<FileId, Kept>,
+    window: u64,
+}
+
+impl KnownFiles {
+    /// What is known of a file, for this window.
+    pub(super) fn get(&mut self, id: FileId) -> &mut KnownFile {
+        let kept = self.files.entry(id).or_default();
+        kept.last_used = self.window;
+        &mut kept.file
+    }
+
+    /// Ends the window, and forgets what does not fit.
+    pub(super) fn make_room(&mut self) {
+        self.window += 1;
+        self.make_room_within(BYTES_MAX, FILES_MAX);
+    }
+
+    fn make_room_within(&mut self, bytes_max: usize, files_max: usize) {
+        let mut bytes: usize = self.files.values().map(|kept| kept.file.bytes()).sum();
+        if bytes <= bytes_max && self.files.len() <= files_max {
+            return;
+        }
+        let mut by_age: Vec<(u64, FileId)> =
+            self.files.iter().map(|(id, kept)| (kept.last_used, *id)).collect();
+        by_age.sort_unstable();
+        for (_, id) in by_age {
+            let is_one_too_many = self.files.len() > files_max;
+            let Some(kept) = self.files.get_mut(&id).filter(|_| is_one_too_many || bytes > bytes_max) else {
+                return;
+            };
+            bytes -= kept.file.bytes();
+            kept.file.forget_names();
+            if is_one_too_many {
+                self.files.remove(&id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler_common::address::ElfVaddr;
+
+    use super::*;
+
+    fn fill(files: &mut KnownFiles, id: u32) {
+        let file = files.get(FileId(id));
+        file.keep_name(ElfVaddr(1), 0..10, &std::sync::Arc::default());
+    }
+
+    #[test]
+    fn names_that_were_asked_for_longest_ago_go_first() {
+        let mut files = KnownFiles::default();
+        for id in [1, 2, 3, 1] {
+            fill(&mut files, id);
+            files.make_room();
+        }
+        let one = files.get(FileId(1)).bytes();
+        files.make_room_within(2 * one, 10);
+        let kept = [1, 2, 3].map(|id| files.get(FileId(id)).bytes());
+        assert_eq!(kept, [one, 0, one]);
+    }
+
+    #[test]
+    fn files_themselves_are_bounded() {
+        let mut files = KnownFiles::default();
+        for id in 0..100 {
+            fill(&mut files, id);
+            files.make_room();
+        }
+        files.make_room_within(usize::MAX, 10);
+        assert_eq!(files.files.len(), 10);
+        assert!(files.files.contains_key(&FileId(99)));
+    }
+}
