@@ -9,9 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use profiler_user::aggregate::profile::{
+    Function, Line, Location, Process, Profile, Sample, SampledEvent, Space, Thread,
+};
 use profiler_user::attribute::labels::Labels;
+use profiler_user::deliver::file::Format;
 use profiler_user::deliver::serve::{
-    Access, Inputs, Limits, ListenAddress, PullError, SelfAccount, Server, Target, TargetsSnapshot, Verdict,
+    Access, Inputs, Limits, ListenAddress, PullError, PullReply, Selector, SelfAccount, Server, Target,
+    TargetsSnapshot, Verdict,
 };
 use profiler_user::host::{Host, ProcFs};
 use profiler_user::telemetry::account::{Endpoint, Queue};
@@ -84,6 +89,41 @@ fn target(number: u32) -> Target {
     }
 }
 
+/// One stack with the selector as its only function.
+fn profile(duration: Duration, selector: &Selector) -> Result<PullReply, PullError> {
+    let cpu_nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let name: Arc<str> = selector.to_string().into();
+    let profile = Profile {
+        host: "made-up".into(),
+        started_nanos: 1_700_000_000_000_000_000,
+        duration,
+        event: SampledEvent::CpuClock { period_nanos: 1_000_000_000 / 19 },
+        processes: vec![Process {
+            pid: 1_000,
+            executable_name: "made-up".into(),
+            started_nanos: 1,
+            ended_nanos: None,
+        }],
+        threads: vec![Thread { process: 0, tid: 1_000, name: "made-up".into() }],
+        mappings: Vec::new(),
+        functions: vec![Function { name: name.clone(), system_name: name, file: "".into(), start_line: 0 }],
+        locations: vec![Location {
+            mapping: None,
+            address: 1,
+            space: Space::User,
+            lines: vec![Line { function: 0, line: 0 }],
+        }],
+        stacks: vec![vec![0]],
+        samples: vec![Sample { thread: 0, stack: 0, count: 1, weight: cpu_nanos }],
+        timeline: None,
+        comments: Vec::new(),
+    };
+    let mut pprof_gz = Vec::new();
+    let encoded = Format::Pprof.encode(&profile, &mut pprof_gz);
+    encoded.map_err(|error| PullError::Failed { reason: error.to_string() })?;
+    Ok(PullReply { pprof_gz })
+}
+
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address: ListenAddress = arguments.next().as_deref().unwrap_or("127.0.0.1:4041").parse()?;
@@ -111,15 +151,14 @@ fn main() -> anyhow::Result<()> {
     let serving = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let refuse = async {
+            let sample = async {
                 while let Some(pull) = pulled.recv().await {
-                    let reason = format!("nothing is sampled here: {}", pull.selector);
-                    drop(pull.reply.send(Err(PullError::Failed { reason })));
+                    drop(pull.reply.send(profile(pull.duration, &pull.selector)));
                 }
             };
             tokio::select! {
                 served = server.run(inputs, async { drop(stopped.await) }) => served.map_err(anyhow::Error::from),
-                () = refuse => Ok(()),
+                () = sample => Ok(()),
             }
         })
     })?;

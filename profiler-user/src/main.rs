@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use clap::Parser;
 use profiler_user::attribute::kubernetes::{self, PodEnvironment, Reach};
-use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, SpoolArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
 use profiler_user::daemon::{self, DaemonError, Environment};
 use profiler_user::doctor;
-use profiler_user::host::{Host, ProcFs};
+use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::privileges::{KernelVersion, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
+use profiler_user::spool;
 use profiler_user::symbolize::dwarf;
+use profiler_user::targets;
 use profiler_user::telemetry::logs::{self, LogOptions};
 
 /// EX_USAGE of sysexits.h.
@@ -54,7 +56,9 @@ fn run() -> ExitCode {
     match cli.command {
         Command::Record(args) => run_record(args),
         Command::Daemon(args) => run_daemon(args),
+        Command::Spool(args) => run_spool(&args),
         Command::Doctor(args) => run_doctor(&args),
+        Command::Targets(args) => run_targets(&args),
     }
 }
 
@@ -136,6 +140,19 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
     runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
 }
 
+fn run_spool(args: &SpoolArgs) -> ExitCode {
+    let mut out = std::io::BufWriter::new(stdout().lock());
+    let mut messages = stderr();
+    let is_terminal = stdout().is_terminal();
+    let mut console = spool::Console { out: &mut out, messages: &mut messages, is_terminal };
+    let status = spool::run(args, Clock::host().wall_now(), &mut console);
+    let _unheard = out.flush();
+    status.map(ExitCode::from).unwrap_or_else(|error| {
+        complain(&error.to_string());
+        ExitCode::from(error.exit_code())
+    })
+}
+
 fn run_doctor(args: &DoctorArgs) -> ExitCode {
     let host = Host::new();
     let report = doctor::run(&host.proc, &host.sys, look_for_pods(&host));
@@ -147,13 +164,33 @@ fn run_doctor(args: &DoctorArgs) -> ExitCode {
 /// Whether the API server tells of this node's pods, as the daemon would ask it that has these variables.
 fn look_for_pods(host: &Host) -> Reach {
     let file = std::env::var_os("FLAMEKEEPER_CONFIG").map(PathBuf::from);
-    let loader = Loader::new(file, BTreeMap::new(), std::env::vars_os(), ProcFs::host());
+    let loader = Loader::new(file, BTreeMap::new(), std::env::vars_os(), host.clone());
     let config = loader.load().map(|loaded| loaded.config.kubernetes.to_watch()).unwrap_or_default();
     let environment = PodEnvironment::read(|name| std::env::var(name).ok());
     let asked = tokio::runtime::Builder::new_current_thread().enable_all().build();
     asked.map_or(Reach::NotAsked, |runtime| {
         runtime.block_on(kubernetes::probe(&config, &environment, &host.name, ANSWER_WITHIN))
     })
+}
+
+fn run_targets(args: &TargetsArgs) -> ExitCode {
+    let clock = Clock::host();
+    let width = stdout().is_terminal().then(width);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let said = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        let said = runtime.block_on(targets::run(args, clock.wall(clock.monotonic()), width));
+        said.map_err(|error| error.to_string())
+    });
+    match said {
+        Ok(text) => {
+            let _unheard = writeln!(stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Columns of the terminal, 80 where there is none.

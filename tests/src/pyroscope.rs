@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::child::Running;
 use crate::peer::Peer;
 
 /// A running peer with its certificates.
@@ -92,6 +93,11 @@ pub struct ReceivedProfile {
     pub tenant: String,
     /// Of the request, as Go spells them.
     pub headers: BTreeMap<String, String>,
+    /// An earlier profile of the same ID: this one was sent again.
+    pub duplicate_of: Option<usize>,
+    /// An earlier profile of the same series and millisecond with another ID: where the database replicates, only one
+    /// of both is ever shown.
+    pub hidden_by: Option<usize>,
     /// Whether the client was told that it failed.
     pub answer_lost: bool,
 }
@@ -136,6 +142,11 @@ impl Pyroscope {
         args.extend(options.client_certificate.then(|| "-client-cert".into()));
         args.extend(options.http1.then(|| "-http1".into()));
         Ok(Self { peer: Peer::start("pyroscope", args)?, certificates })
+    }
+
+    /// The process, to be stopped and continued.
+    pub fn process(&self) -> &Running {
+        self.peer.process()
     }
 
     /// Base URL.

@@ -4,6 +4,8 @@
 mod daemon;
 mod doctor;
 mod record;
+mod spool;
+mod targets;
 
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use clap::{Parser, Subcommand};
 pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use record::{EventArg, RecordArgs, UnwindArg};
+pub use spool::{ExportArgs, LsArgs, SpoolArgs, SpoolCommand};
+pub use targets::{ShowArg, TargetsArgs};
 
 /// Where does the CPU time of this host go? Kernel and user code of every process, by name.
 #[derive(Debug, Parser)]
@@ -32,6 +36,10 @@ pub enum Command {
     Daemon(DaemonArgs),
     /// Check what this host lets flamekeeper do, and say how to mend what is missing
     Doctor(DoctorArgs),
+    /// List every process that a running daemon knows: its labels, what named it, and why it is not sampled
+    Targets(TargetsArgs),
+    /// Look at what waits in the daemon's spool, or was set aside there
+    Spool(SpoolArgs),
 }
 
 /// As people write it; a bare number is seconds.

@@ -349,6 +349,10 @@ fn serve(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
     sheet.gauge(m("http_connections_open", "Connections that are open."), of.connections_open)?;
     sheet
         .counter(m("http_accept_failures", "Connections that could not be accepted."), of.accept_failures)?;
+    sheet.counter(
+        m("http_connections_refused", "Connections that were closed at once: too many from one address."),
+        of.crowded,
+    )?;
     sheet.gauge(m("pulls_open", "Profiles that are being taken on demand."), of.pulls_open)
 }
 

@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::logs::Tally;
 use super::throttle::Throttle;
-use crate::deliver::serve::is_misleading;
+use crate::deliver::serve::harmless;
 use crate::host::Clock;
 
 /// How the number of swallowed lines is put into a line.
@@ -76,10 +76,6 @@ impl Appendix {
             }
         }
     }
-}
-
-fn harmless(line: &str) -> String {
-    line.chars().map(|c| if is_misleading(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Severities of syslog(3), which journald takes from a line's beginning (sd-daemon(3)).

@@ -53,7 +53,7 @@ func (db *database) control(wire *wire) http.Handler {
 	handle("DELETE /state", func(*http.Request) error {
 		db.mu.Lock()
 		defer db.mu.Unlock()
-		db.received, db.refused = nil, nil
+		db.forget()
 		return nil
 	})
 	mux.HandleFunc("GET /profiles/{index}", func(w http.ResponseWriter, r *http.Request) {

@@ -39,6 +39,11 @@ type received struct {
 	Protocol   string            `json:"protocol"`
 	Tenant     string            `json:"tenant"`
 	Headers    map[string]string `json:"headers"`
+	// An earlier profile of the same ID: this one was sent again.
+	DuplicateOf *int `json:"duplicate_of"`
+	// An earlier profile of the same series and millisecond, and another ID. Pyroscope's v1 storage takes both for one
+	// profile and shows only one of them; its v2 storage adds them up.
+	HiddenBy *int `json:"hidden_by"`
 	// Whether we were told not to say that we have it.
 	AnswerLost bool `json:"answer_lost"`
 

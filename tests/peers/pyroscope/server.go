@@ -41,6 +41,8 @@ type database struct {
 	requests int
 	received []*received
 	refused  []refusal
+	byID     map[string]int
+	byMoment map[string]int
 }
 
 // requestInfo is what the push needs to know of its request beside the message.
@@ -52,7 +54,15 @@ type requestInfo struct {
 type requestKey struct{}
 
 func newDatabase() *database {
-	return &database{settings: settings{limits: defaultLimits()}}
+	db := &database{settings: settings{limits: defaultLimits()}}
+	db.forget()
+	return db
+}
+
+// forget drops what was received and refused.
+func (db *database) forget() {
+	db.received, db.refused = nil, nil
+	db.byID, db.byMoment = map[string]int{}, map[string]int{}
 }
 
 func (db *database) now() time.Time {
@@ -172,8 +182,24 @@ func (db *database) pushOne(
 		entry.Connection = c.serial
 		entry.WireBytes = c.readSinceLast()
 	}
+	db.compare(entry, textOf(labels))
 	db.received = append(db.received, entry)
 	return nil
+}
+
+// compare finds what the entry repeats and what it hides behind.
+func (db *database) compare(entry *received, series string) {
+	if first, known := db.byID[entry.ID]; known && entry.ID != "" {
+		entry.DuplicateOf = &first
+		return
+	}
+	db.byID[entry.ID] = entry.Index
+	moment := fmt.Sprintf("%s %d", series, entry.TimeNanos/int64(time.Millisecond))
+	if first, known := db.byMoment[moment]; known {
+		entry.HiddenBy = &first
+		return
+	}
+	db.byMoment[moment] = entry.Index
 }
 
 // unpack is the real one's: gzip or not, and no more than the limit.

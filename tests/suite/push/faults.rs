@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{MadePprof, Pyroscope, PyroscopeOptions, tool_or_skip};
+use profiler_tests::{MadePprof, Pyroscope, PyroscopeOptions, Signal, tool_or_skip};
 use profiler_user::deliver::push::{MAX_MESSAGE_CHARS, PushOutcome, RetryCause};
 use serde_json::{Value, json};
 
@@ -161,6 +161,7 @@ fn a_lost_answer_is_sent_again_under_the_same_id() -> Result<()> {
     let [first, second] = &state.received[..] else { anyhow::bail!("{:?}", state.received) };
     ensure!(first.id == second.id && first.id.len() == 36, "{} and {}", first.id, second.id);
     ensure!(first.answer_lost && !second.answer_lost);
+    ensure!((first.duplicate_of, second.duplicate_of) == (None, Some(0)));
     // Without storing: the same to the client, once to the server.
     peer.fail(json!({ "kind": "reset", "count": 1 }))?;
     ensure!(pusher.outcome()? == "retry broken");
@@ -237,6 +238,26 @@ fn check_http2(peer: &Pyroscope, more: &str) -> Result<()> {
     let state = peer.state()?;
     ensure!(state.received.len() == 3, "{:?}", state.received.len());
     ensure!(state.wire.written_bytes < 1 << 20, "{:?}", state.wire);
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_died_in_silence_is_replaced() -> Result<()> {
+    tool_or_skip!("go");
+    let peer = Pyroscope::start()?;
+    for more in ["", "http2_prior_knowledge = true"] {
+        let pusher = Pusher::new(peer.url()?, &format!("timeout = '1500ms'\n{more}"))?;
+        ensure!(pusher.outcome()? == "delivered");
+        let before = peer.state()?.wire.connections;
+        peer.process().signal(Signal::STOP)?;
+        let outcome = pusher.push(&series(&MadePprof::recent()?)?);
+        peer.process().signal(Signal::CONT)?;
+        let PushOutcome::Retry { cause, .. } = outcome else { anyhow::bail!("{outcome:?}") };
+        ensure!(!cause.is_answer(), "{cause}");
+        ensure!(pusher.outcome()? == "delivered");
+        let wire = peer.state()?.wire;
+        ensure!(wire.connections == before + 1, "{more}: {wire:?}");
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use profiler_user::attribute::labels::Labels;
 use profiler_user::deliver::finished::SeriesProfile;
 use profiler_user::deliver::push::limits::{
     DEFAULT_MAX_UNCOMPRESSED_BYTES, LabelTrims, MAX_AGE, MAX_AHEAD, MAX_LABEL_NAME_BYTES,
-    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_SAMPLES, fit_labels,
+    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_SAMPLES, MIN_PROFILE_DISTANCE, fit_labels,
 };
 use serde_json::json;
 
@@ -152,5 +152,23 @@ fn bytes_that_are_no_profile_look_like_trouble_of_the_server() -> Result<()> {
     let garbage = SeriesProfile { pprof_gz: b"\x0a\xffno pprof".to_vec(), ..series(&MadePprof::recent()?)? };
     let outcome = pusher.push(&garbage);
     ensure!(summary(&outcome) == "retry server_error", "{outcome:?}");
+    Ok(())
+}
+
+#[test]
+fn parts_of_a_window_do_not_hide_each_other() -> Result<()> {
+    tool_or_skip!("go");
+    let peer = Pyroscope::start()?;
+    let pusher = Pusher::new(peer.url()?, "")?;
+    let recent = MadePprof::recent()?;
+    let recent = MadePprof { time_nanos: recent.time_nanos / 1_000_000 * 1_000_000, ..recent };
+    let distance = i64::try_from(MIN_PROFILE_DISTANCE.as_nanos())?;
+    for (part, ahead) in [0, distance, 2 * distance, distance + 1].into_iter().enumerate() {
+        let time_nanos = recent.time_nanos + ahead;
+        let made = MadePprof { time_nanos, stacks: 10 + part, ..recent };
+        ensure!(summary(&pusher.push(&series(&made)?)) == "delivered");
+    }
+    let hidden: Vec<_> = peer.state()?.received.iter().map(|profile| profile.hidden_by).collect();
+    ensure!(hidden == [None, None, None, Some(1)], "{hidden:?}");
     Ok(())
 }

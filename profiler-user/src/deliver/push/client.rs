@@ -160,6 +160,10 @@ impl Client {
             .tcp_keepalive(TCP_KEEPALIVE)
             .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
             .http2_initial_connection_window_size(HTTP2_WINDOW_BYTES)
+            // A connection that has died in silence would fail every push after this one, too (HTTP/1.1 gives it up
+            // with the first): asked while a push waits for its answer, it is found dead before that push is.
+            .http2_keep_alive_interval(self.endpoint.timeout / 3)
+            .http2_keep_alive_timeout(self.endpoint.timeout / 3)
             .no_proxy();
         let builder =
             if self.endpoint.http2_prior_knowledge { builder.http2_prior_knowledge() } else { builder };
@@ -193,4 +197,39 @@ fn authorization(username: Option<&str>, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::EndpointConfig;
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let variables = |name: &str| (name == "HTTP_PROXY").then(|| "http://hush:hush@proxy:1".to_owned());
+        let texts = [
+            "bearer_token = 'hush'\nproxy_url = 'http://hush:hush@proxy:1'",
+            "basic_auth = { username = 'me', password = 'hush' }\nproxy_from_environment = true",
+            "headers = { Authorization = 'hush' }",
+        ];
+        for text in texts {
+            let config: EndpointConfig =
+                toml::from_str(&format!("url = 'http://x'\n{text}")).expect("known keys");
+            let roots = WebRoots::of_store(Vec::new());
+            let environment = ProxyEnvironment::from_variables(variables);
+            let client = Client::new(config.validate().expect("valid"), roots, environment, Clock::host());
+            assert_eq!(client.check_files(), Ok(()));
+            let shown = format!("{client:?}");
+            // "me:hush" as basic authentication has it.
+            assert!(!shown.contains("hush") && !shown.contains("bWU6aHVzaA"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_push_can_be_a_task_of_its_own() {
+        fn check<T: Send>(_: T) {}
+        check(Client::push);
+        let push = |client: &'static Client, profile: &'static SeriesProfile| check(client.push(profile));
+        check(push);
+    }
 }

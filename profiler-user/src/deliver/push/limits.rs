@@ -14,6 +14,14 @@ pub const MAX_SAMPLES: usize = 16_000;
 /// (`ingestion_burst_size_mb`, 2 MB with its labels) is answered 429 for ever.
 pub const DEFAULT_MAX_UNCOMPRESSED_BYTES: usize = 3 << 19;
 
+/// How far apart, by `time_nanos`, two profiles of one series must be at least.
+///
+/// Pyroscope's v1 storage replicates, and takes two profiles of one series and one millisecond for copies of each other:
+/// queries show one of both (`filterProfiles` in `pkg/phlaredb`; tried on 2.2: two parts 0, 1 and 1,000 ns apart counted
+/// once, 1 ms apart twice). So parts of one window are a millisecond apart from each other, and a profile that is sent
+/// again counts once there. The v2 storage adds up all that it is sent, also a profile that is sent again.
+pub const MIN_PROFILE_DISTANCE: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// Frames of a stack: `max_profile_stacktrace_depth`. The server cuts off the leaf's side of a deeper one in silence.
 pub const MAX_STACK_DEPTH: usize = 1_000;
 

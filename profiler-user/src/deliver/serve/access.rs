@@ -46,6 +46,15 @@ impl Token {
         }
     }
 
+    /// The header that shows it.
+    pub fn as_bearer(&self) -> HeaderValue {
+        let value = [b"Bearer ", &*self.0].concat();
+        // Visible ASCII is always taken.
+        let mut value = HeaderValue::from_bytes(&value).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
+
     /// Takes as long for every wrong one of the same length.
     fn equals(&self, given: &[u8]) -> bool {
         self.0.ct_eq(given).into()
@@ -70,6 +79,15 @@ pub enum Peer {
     },
     /// Over a unix socket: the file's permissions have decided.
     Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => remote.ip().to_canonical().fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
 }
 
 impl Peer {

@@ -14,6 +14,7 @@ pub struct ServeCounters {
     connections: AtomicU64,
     connections_open: AtomicU64,
     accept_failures: AtomicU64,
+    crowded: AtomicU64,
     pulls_open: AtomicU64,
 }
 
@@ -30,6 +31,8 @@ pub struct ServeCounts {
     pub connections_open: u64,
     /// Connections that could not be accepted.
     pub accept_failures: u64,
+    /// Connections that were closed at once: too many from one address.
+    pub crowded: u64,
     /// Pulls under way.
     pub pulls_open: u64,
 }
@@ -57,6 +60,7 @@ impl ServeCounters {
             connections: read(&self.connections),
             connections_open: read(&self.connections_open),
             accept_failures: read(&self.accept_failures),
+            crowded: read(&self.crowded),
             pulls_open: read(&self.pulls_open),
         }
     }
@@ -71,6 +75,10 @@ impl ServeCounters {
 
     pub(super) fn accept_failure(&self) {
         self.accept_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn crowded(&self) {
+        self.crowded.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn connection(&self) -> Open<'_> {

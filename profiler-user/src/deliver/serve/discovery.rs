@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::html::percent;
+use super::html::percent_encoded;
 use super::targets::TargetsSnapshot;
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ pub(super) fn document(snapshot: &TargetsSnapshot, address: &str) -> String {
         }
     }
     for (service, group) in &mut services {
-        let path = format!("/targets/service_name={}", percent(service));
+        let path = format!("/targets/service_name={}", percent_encoded(service));
         let own = [
             ("__profile_path_prefix__", &*path),
             ("__profile_path__", "/debug/pprof/profile"),

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
 /// Text in HTML, also inside a quoted attribute. What moves cursors or the direction of text shows as �.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
@@ -28,9 +30,17 @@ pub(crate) fn is_misleading(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
+/// Text that may have strangers' names in it, for a terminal, a log or plain text.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if is_misleading(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Text as a part of a query or a path.
-pub(super) fn percent(text: &str) -> impl Display + '_ {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+pub(crate) fn percent_encoded(text: &str) -> impl Display + '_ {
+    percent_encoding::utf8_percent_encode(text, RESERVED)
 }
 
 /// A whole page. `body` is HTML already.
@@ -58,6 +68,6 @@ mod tests {
             Escaped(name).to_string(),
             "&lt;b a=&quot;x&quot; c=&#39;y&#39;&gt;&amp;\u{fffd}[2J\u{fffd}gpj.exe\u{fffd}"
         );
-        assert_eq!(percent("a/b=c,d%é").to_string(), "a%2Fb%3Dc%2Cd%25%C3%A9");
+        assert_eq!(percent_encoded("a/b=c,d%é-._~").to_string(), "a%2Fb%3Dc%2Cd%25%C3%A9-._~");
     }
 }

@@ -10,6 +10,7 @@
 
 mod access;
 mod counts;
+mod crowd;
 mod discovery;
 mod html;
 mod listen;
@@ -30,10 +31,14 @@ mod tests;
 
 pub use access::{Access, BadToken, Peer, Refusal, Token};
 pub use counts::{ServeCounters, ServeCounts};
-pub(crate) use html::is_misleading;
+pub(crate) use html::{harmless, percent_encoded};
 pub use listen::{BadAddress, DEFAULT_ADDRESS, ListenAddress};
 pub use pull::{HERTZ_MAX, PULLS_MAX, PullError, PullReply, PullRequest, SECONDS_MAX};
 pub use router::{Inputs, SelfAccount, Verdict};
 pub use selector::{Matcher, PID, Selector, SelectorError, Test};
 pub use server::{Limits, ServeError, Server};
 pub use targets::{TARGETS_MAX, Target, TargetsSnapshot, UnknownLabel};
+pub use targets_query::TARGET_COLUMNS;
+
+#[cfg(test)]
+pub(crate) use tests::fixture::snapshot as made_up_targets;

@@ -1,6 +1,6 @@
 //! The start page and the list of profiles: what there is, and how to ask for it.
 
-use super::html::{is_misleading, page};
+use super::html::page;
 
 /// The one style sheet: light and dark by the reader's setting.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -39,9 +39,4 @@ pub(super) fn profiles() -> String {
          <code>/targets/service_name=shop/debug/pprof/profile</code>.</p>\n\
          <pre>go tool pprof 'http://127.0.0.1:4041/debug/pprof/profile?seconds=10&amp;service_name=shop'</pre>\n",
     )
-}
-
-/// A sentence that may have strangers' names in it, for plain text.
-pub(super) fn harmless(sentence: &str) -> String {
-    sentence.chars().map(|c| if is_misleading(c) { '\u{fffd}' } else { c }).collect()
 }

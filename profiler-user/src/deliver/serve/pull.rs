@@ -9,13 +9,13 @@ use std::time::Duration;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::html::harmless;
+use super::respond;
 use super::router::Shared;
 use super::selector::{Selector, SelectorError};
 use super::targets::TargetsSnapshot;
-use super::{pages, respond};
 use crate::sample::Hertz;
 
 /// A profile of the next `duration`, of the processes that the selector means.
@@ -66,8 +66,10 @@ const SECONDS_DEFAULT: u64 = 30;
 pub const SECONDS_MAX: u64 = 300;
 /// Of `hz`.
 pub const HERTZ_MAX: u32 = 99;
-/// Pulls at the same time; each holds a profile in memory.
-pub const PULLS_MAX: usize = 8;
+/// Pulls at the same time: a collector may ask for all of a host's services at once, and there are 200 label sets.
+pub const PULLS_MAX: usize = 256;
+/// The sampler takes pulls up ten times a second.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(1);
 /// What naming and encoding may take on top of the time asked for.
 const FINISH_MAX: Duration = Duration::from_secs(30);
 
@@ -161,13 +163,14 @@ pub(super) async fn answer(shared: &Shared, path_selector: Option<&str>, query: 
     let patience = pull.duration + FINISH_MAX;
     let (reply, answer) = oneshot::channel();
     let Pull { duration, hz, selector } = pull;
-    match shared.pulls.try_send(PullRequest { duration, hz, selector, reply }) {
-        Ok(()) => {}
-        Err(TrySendError::Full(_)) => {
+    let request = PullRequest { duration, hz, selector, reply };
+    match tokio::time::timeout(TAKEN_UP_WITHIN, shared.pulls.send(request)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_sampler_gone)) => return refused(&PullError::Stopping),
+        Err(_full) => {
             let sentence = "the sampler has not yet taken up the pulls before this one; try again";
-            return failed(StatusCode::SERVICE_UNAVAILABLE, sentence, Some(Duration::from_secs(1)));
+            return failed(StatusCode::SERVICE_UNAVAILABLE, sentence, Some(TAKEN_UP_WITHIN));
         }
-        Err(TrySendError::Closed(_)) => return refused(&PullError::Stopping),
     }
     match tokio::time::timeout(patience, answer).await {
         Ok(Ok(Ok(reply))) => profile(reply.pprof_gz),
@@ -203,7 +206,7 @@ fn refused(error: &PullError) -> Response {
 }
 
 fn failed(status: StatusCode, sentence: &str, retry_after: Option<Duration>) -> Response {
-    let mut response = respond::text(status, &pages::harmless(sentence));
+    let mut response = respond::text(status, &harmless(sentence));
     let headers = response.headers_mut();
     headers.insert(X_GO_PPROF, HeaderValue::from_static("1"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(respond::PLAIN));

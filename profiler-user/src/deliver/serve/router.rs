@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::access::{Access, Peer, Refusal, is_authority};
 use super::counts::ServeCounters;
+use super::html::harmless;
 use super::pull::{self, PULLS_MAX, PullRequest};
 use super::targets::{Target, TargetsSnapshot};
 use super::targets_query::TargetsQuery;
@@ -157,6 +158,8 @@ fn refusal(shared: &Shared, request: &Request, route: Option<&'static str>) -> O
     };
     let why = admitted.err()?;
     shared.counters.refusal(why);
+    let from = peer.map_or_else(String::new, |peer| peer.to_string());
+    tracing::warn!(reason = why.label(), from, path = request.uri().path(), "a request was refused");
     let status = match why {
         Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::BadHost => StatusCode::BAD_REQUEST,
@@ -212,7 +215,7 @@ async fn targets_json(State(shared): Context, uri: Uri) -> Response {
     let snapshot = shared.targets();
     let found = TargetsQuery::read(uri.query().unwrap_or_default()).find(&snapshot);
     if let Some(mistake) = found.mistake {
-        return respond::text(StatusCode::BAD_REQUEST, &pages::harmless(&mistake));
+        return respond::text(StatusCode::BAD_REQUEST, &harmless(&mistake));
     }
     let document = Document {
         host: &snapshot.host,

@@ -19,20 +19,24 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::access::Peer;
 use super::counts::ServeCounters;
+use super::crowd::{Crowd, Place};
 use super::listen::{ListenAddress, Listening};
+use super::pull::PULLS_MAX;
 use super::router::{Inputs, Shared, router};
 use super::stall::Impatient;
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time, over all addresses.
+    /// Connections at a time, over all addresses. Each pull holds one.
     pub connections: usize,
+    /// Connections at a time from one address of another host; further ones are closed at once.
+    pub connections_of_one: usize,
     /// A request's head, bytes; 8 KiB at least.
     pub head_bytes: usize,
     /// Until a request's head is there; also how long a connection may idle between requests.
@@ -46,7 +50,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 64 + PULLS_MAX,
+            connections_of_one: 64,
             head_bytes: 16 << 10,
             head_time: Duration::from_secs(10),
             stall_time: Duration::from_secs(20),
@@ -113,6 +118,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(false);
         // An address that nobody connects to holds one seat while it waits.
         let seats = Arc::new(Semaphore::new(limits.connections.saturating_add(listening.len())));
+        let crowd = Crowd::new(limits.connections_of_one);
         let mut accepting = JoinSet::new();
         for (address, listening) in listening {
             let failed = |source| ServeError::Listen { address, source };
@@ -121,6 +127,7 @@ impl Server {
                 limits,
                 counters: Arc::clone(&counters),
                 seats: Arc::clone(&seats),
+                crowd: crowd.clone(),
                 stopped: stopped.clone(),
             };
             match listening {
@@ -171,12 +178,20 @@ impl Accepting for UnixListener {
     }
 }
 
+/// A connection that may be served.
+struct Seated<S> {
+    stream: S,
+    peer: Peer,
+    seat: OwnedSemaphorePermit,
+}
+
 /// One listening socket and its connections.
 struct Hall {
     router: Router,
     limits: Limits,
     counters: Arc<ServeCounters>,
     seats: Arc<Semaphore>,
+    crowd: Crowd,
     stopped: watch::Receiver<bool>,
 }
 
@@ -191,11 +206,15 @@ impl Hall {
                 () = &mut stopped => break,
                 Some(_) = connections.join_next() => {}
                 seated = self.next(listener) => match seated {
-                    Ok((stream, peer, seat)) => {
+                    Ok(Seated { stream, peer, seat }) => {
+                        let Some(place) = self.crowd.enter(peer) else {
+                            self.counters.crowded();
+                            continue;
+                        };
                         let connection = graceful.watch(self.connection(stream, peer));
                         let counters = Arc::clone(&self.counters);
                         connections.spawn(async move {
-                            let _seat = seat;
+                            let _held: (OwnedSemaphorePermit, Place) = (seat, place);
                             let _open = counters.connection();
                             // Its end is the client's business: a broken or slow one is no event here.
                             let _ended = connection.await;
@@ -213,14 +232,11 @@ impl Hall {
     }
 
     /// A connection that has a seat. Cancelled at any await it loses at most a connection that had none yet.
-    async fn next<L: Accepting>(
-        &mut self,
-        listener: &L,
-    ) -> io::Result<(L::Stream, Peer, tokio::sync::OwnedSemaphorePermit)> {
+    async fn next<L: Accepting>(&mut self, listener: &L) -> io::Result<Seated<L::Stream>> {
         let closed = |_| io::Error::other("the server ends");
         let seat = Arc::clone(&self.seats).acquire_owned().await.map_err(closed)?;
         let (stream, peer) = listener.accept_one().await?;
-        Ok((stream, peer, seat))
+        Ok(Seated { stream, peer, seat })
     }
 
     fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::html::{Escaped, page, percent};
+use super::html::{Escaped, page, percent_encoded};
 use super::targets::{Target, TargetsSnapshot};
 use super::targets_query::{Column, Found, PAGE_ROWS, Show, TargetsQuery};
 
@@ -158,7 +158,7 @@ fn row(out: &mut String, target: &Target) -> fmt::Result {
 fn profile_links(out: &mut String, target: &Target) -> fmt::Result {
     write!(out, "<a href=\"/debug/pprof/profile?seconds=30&amp;pid={}\">process</a>", target.pid)?;
     if !target.service().is_empty() {
-        let service = percent(target.service());
+        let service = percent_encoded(target.service());
         write!(out, " <a href=\"/debug/pprof/profile?seconds=30&amp;service_name={service}\">service</a>")?;
     }
     Ok(())

@@ -3,12 +3,16 @@
 
 use std::cmp::Ordering;
 
-use super::html::percent;
+use super::html::percent_encoded;
 use super::selector::Selector;
 use super::targets::{Target, TargetsSnapshot};
 
 /// Rows of a page.
 pub(super) const PAGE_ROWS: usize = 500;
+
+/// What targets can be sorted by, as `sort` takes it.
+pub const TARGET_COLUMNS: [&str; 8] =
+    ["service", "pid", "executable", "language", "rule", "samples", "complete", "dropped"];
 
 /// What a target is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ impl TargetsQuery {
         let default = Self::default();
         let mut parts = Vec::new();
         if !self.text.is_empty() {
-            parts.push(format!("q={}", percent(&self.text)));
+            parts.push(format!("q={}", percent_encoded(&self.text)));
         }
         if self.show != default.show {
             parts.push(format!("show={}", self.show.name()));
@@ -237,6 +241,11 @@ mod tests {
         assert_eq!(pids("q=namespace%3Dprod"), [4242]);
         assert_eq!(pids("q=%7Blanguage%3D%22go%22%7D"), [4242]);
         assert_eq!(pids("show=nonsense&sort=nonsense&page=nonsense&x=y").len(), 4);
+    }
+
+    #[test]
+    fn columns_are_known_by_their_names() {
+        assert_eq!(Column::ALL.map(Column::name), TARGET_COLUMNS);
     }
 
     #[test]

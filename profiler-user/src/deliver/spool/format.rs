@@ -130,6 +130,8 @@ pub struct Head {
     pub file_bytes: u64,
     /// `uname -n` of where it was made.
     pub host: String,
+    /// Where its records are.
+    pub records_at: RecordsAt,
     /// Its profiles.
     pub records: Vec<Record>,
     /// Who its states are about.
@@ -143,6 +145,12 @@ impl Head {
     pub fn state(&self, place: usize, profile: usize) -> State {
         let byte = place.checked_mul(self.records.len()).and_then(|at| self.states.get(at + profile));
         byte.map_or(State::Waiting, |byte| State::of_byte(*byte))
+    }
+
+    /// How far each profile has come with an endpoint; `None` if the file does not know that one.
+    pub fn states_with(&self, endpoint: EndpointKey) -> Option<Vec<State>> {
+        let place = self.places.find(endpoint)?;
+        Some((0..self.records.len()).map(|profile| self.state(place, profile)).collect())
     }
 
     /// How far a profile has come with an endpoint; `None` if the file does not know that one.
@@ -231,6 +239,7 @@ pub fn read_head(file: &impl ReadAt, file_bytes: u64) -> Result<Head, FormatErro
         duration: Duration::from_nanos(u64_at(&fixed, 40)),
         file_bytes,
         host: String::from_utf8_lossy(host).into_owned(),
+        records_at: RecordsAt(as_u32(records_at)),
         records: decode_records(records, as_u64(front_bytes), file_bytes)?,
         places: Places::decode(part(PLACES_AT, STATES_AT)?),
         states: part(STATES_AT, host_at)?.to_vec(),

@@ -50,6 +50,42 @@ impl Index {
         Self { slots: endpoints.into_iter().map(slot).collect(), ..Self::default() }
     }
 
+    /// Feeds these endpoints from now on; `state` says how far windows have come with those that are new. Gives the windows
+    /// that are done by that.
+    pub(super) fn set_endpoints(
+        &mut self,
+        endpoints: Vec<Endpoint>,
+        state: impl Fn(WindowId, EndpointKey, usize) -> State,
+    ) -> Vec<WindowId> {
+        let mut before = std::mem::take(&mut self.slots);
+        let from: Vec<Option<usize>> = endpoints
+            .iter()
+            .map(|endpoint| before.iter().position(|slot| slot.endpoint.key == endpoint.key))
+            .collect();
+        for (endpoint, from) in endpoints.into_iter().zip(&from) {
+            let account =
+                from.and_then(|from| before.get_mut(from)).map(|slot| std::mem::take(&mut slot.account));
+            let account = account.unwrap_or_default();
+            self.slots.push(Slot { endpoint, account, waiting: BTreeSet::new() });
+        }
+        let windows = std::mem::take(&mut self.windows);
+        (self.file_bytes, self.unwritten_bytes) = (0, 0);
+        for (id, mut window) in windows {
+            let new = |slot: usize, profile: usize| {
+                self.slots.get(slot).map_or(State::Waiting, |slot| state(id, slot.endpoint.key, profile))
+            };
+            window.rearrange(&from, new);
+            for (number, slot) in self.slots.iter_mut().enumerate() {
+                if from.get(number).copied().flatten().is_none() {
+                    slot.account.found +=
+                        window.tally(number, |state| state.is_pending() || state.is_set_aside());
+                }
+            }
+            self.insert(id, window);
+        }
+        self.windows.keys().copied().filter(|id| self.is_done(*id)).collect()
+    }
+
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         self.slots.iter().map(|slot| slot.endpoint.clone()).collect()
     }

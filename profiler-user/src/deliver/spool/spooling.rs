@@ -14,7 +14,8 @@ use super::disk::{Disk, Folder};
 use super::format::{self, Encoded, FormatError, PROFILES_MAX, Places, ReadAt};
 use super::id::WindowId;
 use super::index::{Index, Leave};
-use super::state::{ENDPOINTS_MAX, Endpoint, EndpointKey, State};
+use super::state::{Endpoint, EndpointKey, State};
+use super::survey::distinct;
 use super::window::Window;
 use super::{SpoolClock, SpoolError, SpoolSettings};
 use crate::deliver::finished::{FinishedWindow, SeriesProfile};
@@ -54,11 +55,13 @@ pub(super) struct Writer {
     run: u64,
     /// Whether the index knows what is in the folder.
     pub(super) is_surveyed: bool,
+    /// Whether it is worth removing windows when the file system is full.
+    pub(super) eviction_helps: bool,
 }
 
 /// What a mark means for the folder.
 #[derive(Debug)]
-pub(super) struct Chore {
+pub(crate) struct Chore {
     id: WindowId,
     key: EndpointKey,
     is_done: bool,
@@ -111,20 +114,18 @@ impl Spool {
         host: &str,
         run: u64,
     ) -> Result<Self, SpoolError> {
-        if endpoints.len() > ENDPOINTS_MAX {
-            return Err(SpoolError::TooManyEndpoints { count: endpoints.len() });
-        }
+        let endpoints = distinct(endpoints)?;
         let spool = Self(Arc::new(Shared {
             disk,
             clock,
             host: host.to_owned(),
             index: Mutex::new(Index::new(endpoints)),
             settings: Mutex::new(settings),
-            writer: Mutex::new(Writer { next_sequence: 1, run, is_surveyed: false }),
+            writer: Mutex::new(Writer { next_sequence: 1, run, is_surveyed: false, eviction_helps: true }),
             marks: Mutex::new(()),
             news: watch::Sender::new(0),
         }));
-        let mut writer = lock(&spool.0.writer);
+        let mut writer = spool.writer();
         match spool.prepare(&mut writer) {
             Err(error @ (SpoolError::Busy { .. } | SpoolError::NotTrusted { .. })) => return Err(error),
             Err(error) => spool.index().trouble = Some(error.to_string()),
@@ -151,11 +152,11 @@ impl Spool {
 
     /// Puts a window into the spool and waits until the device has it: for a thread that may wait.
     pub fn put(&self, window: FinishedWindow) -> Put {
-        let mut writer = lock(&self.0.writer);
+        let mut writer = self.writer();
         let settings = *lock(&self.0.settings);
         let Some(window) = self.what_fits(window) else { return Put::Nothing };
         let ready = self.prepare(&mut writer).map_err(io::Error::other);
-        let ready = ready.and_then(|()| self.write_unwritten(&settings));
+        let ready = ready.and_then(|()| self.write_unwritten(&mut writer, &settings));
         let id = WindowId { sequence: writer.next_sequence, run: writer.run };
         writer.next_sequence = writer.next_sequence.saturating_add(1);
         let content = Arc::new(window);
@@ -163,7 +164,7 @@ impl Spool {
         let written = ready.and_then(|()| {
             let endpoints = self.index().endpoints();
             let encoded = Encoded::new(id, &self.0.host, &content, &endpoints, |_, _| State::Waiting);
-            self.write(&settings, id, &encoded)
+            self.write(&mut writer, &settings, id, &encoded)
         });
         entry.file_bytes = written.as_ref().copied().unwrap_or(0);
         let mut index = self.index();
@@ -178,7 +179,7 @@ impl Spool {
         drop(index);
         let put = if written.is_ok() { Put::Written(id) } else { Put::InMemory(id) };
         self.note(written.map(drop));
-        self.0.news.send_modify(|news| *news = news.wrapping_add(1));
+        self.tell_news();
         put
     }
 
@@ -208,6 +209,15 @@ impl Spool {
         &self.0.host
     }
 
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.0.writer)
+    }
+
+    /// Has replays look.
+    pub(super) fn tell_news(&self) {
+        self.0.news.send_modify(|news| *news = news.wrapping_add(1));
+    }
+
     /// Tells of each window that is put.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.0.news.subscribe()
@@ -233,7 +243,7 @@ impl Spool {
     }
 
     /// Says how far profiles of a window have come with an endpoint; gives what is to be done about it on disk.
-    pub(super) fn mark(
+    pub(crate) fn mark(
         &self,
         id: WindowId,
         key: EndpointKey,
@@ -255,7 +265,7 @@ impl Spool {
     }
 
     /// Brings the folder up to date: waits for the disk. The file goes when all is done.
-    pub(super) fn carry_out(&self, chore: &Chore) {
+    pub(crate) fn carry_out(&self, chore: &Chore) {
         if !(chore.is_done && self.remove_done_file(chore.id)) {
             // If that fails it is sent again after a restart; there is nothing to be done about it here.
             let _unmarked = self.write_states(chore.id, chore.key);

@@ -1,15 +1,16 @@
 //! What lies in the folder → the index: at the start, and whenever the folder is another one than before. Heads are read, no
 //! profiles. Ruins are removed and counted; what is not ours, or of another version, is left alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::SpoolError;
 use super::format::{self, FormatError};
 use super::id::{NEW_PREFIX, WINDOW_ENDING, WindowId};
 use super::spooling::{Named, Spool, Writer};
-use super::state::State;
+use super::state::{ENDPOINTS_MAX, Endpoint, State};
 use super::window::Window;
+use crate::host::WallNanos;
 
 impl Spool {
     /// The folder is there and ours, and the index knows what is in it.
@@ -44,7 +45,7 @@ impl Spool {
                     let _gone = self.disk().remove(&name);
                     let mut index = self.index();
                     index.strays.half_written += 1;
-                    index.strays.removed_bytes += bytes;
+                    index.strays.removed_bytes = index.strays.removed_bytes.saturating_add(bytes);
                 }
                 None => self.index().strays.foreign += 1,
             }
@@ -73,20 +74,17 @@ impl Spool {
             }
             Err(_) => {
                 index.strays.damaged += 1;
-                index.strays.removed_bytes += bytes;
+                index.strays.removed_bytes = index.strays.removed_bytes.saturating_add(bytes);
                 drop(index);
                 let _gone = self.disk().remove(name);
                 return;
             }
         };
         let endpoints = index.endpoints();
-        let now = self.clock().wall();
-        let age = Duration::from_nanos(now.0.saturating_sub(head.started.0));
+        let age = self.age(head.started);
         let state = |slot: usize, profile: usize| {
             let Some(endpoint) = endpoints.get(slot) else { return State::Waiting };
-            let is_too_old = endpoint.takes_back.is_some_and(|limit| age > limit);
-            let for_new = if is_too_old { State::NotForIt } else { State::Waiting };
-            head.state_with(endpoint.key, profile).unwrap_or(for_new)
+            head.state_with(endpoint.key, profile).unwrap_or(state_for_new(endpoint, age))
         };
         index.find(id, Window::of_head(&head, endpoints.len(), state));
         let is_done = index.is_done(id);
@@ -95,6 +93,67 @@ impl Spool {
             self.remove_done_file(id);
         }
     }
+
+    /// Feeds these endpoints from now on: those that stay keep their accounts, those that are new get what lies here and they
+    /// take, those that are gone are forgotten. Reads files and waits for who writes one.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many; then all stays as it was.
+    pub fn set_endpoints(&self, endpoints: Vec<Endpoint>) -> Result<(), SpoolError> {
+        let endpoints = distinct(endpoints)?;
+        let _writer = self.writer();
+        let known = self.index().endpoints();
+        let is_new = |endpoint: &&Endpoint| known.iter().all(|known| known.key != endpoint.key);
+        let new: Vec<&Endpoint> = endpoints.iter().filter(is_new).collect();
+        let mut states = BTreeMap::new();
+        if !new.is_empty() {
+            let ids: Vec<WindowId> = self.index().ids().collect();
+            for id in ids {
+                let Some((started, file_bytes)) =
+                    self.index().get(id).map(|window| (window.started, window.file_bytes))
+                else {
+                    continue;
+                };
+                let age = self.age(started);
+                let head = format::read_head(&Named(self.disk(), &id.file_name()), file_bytes).ok();
+                for endpoint in &new {
+                    let of_file = |head: &format::Head| head.states_with(endpoint.key);
+                    let of_file = head.as_ref().and_then(of_file).ok_or(state_for_new(endpoint, age));
+                    states.insert((id, endpoint.key), of_file);
+                }
+            }
+        }
+        let done = self.index().set_endpoints(endpoints, |id, key, profile| match states.get(&(id, key)) {
+            Some(Ok(states)) => states.get(profile).copied().unwrap_or(State::Waiting),
+            Some(Err(state)) => *state,
+            None => State::Waiting,
+        });
+        for id in done {
+            self.remove_done_file(id);
+        }
+        self.tell_news();
+        Ok(())
+    }
+
+    fn age(&self, started: WallNanos) -> Duration {
+        Duration::from_nanos(self.clock().wall().0.saturating_sub(started.0))
+    }
+}
+
+/// What a window is to an endpoint that its file does not know.
+fn state_for_new(endpoint: &Endpoint, age: Duration) -> State {
+    let is_too_old = endpoint.takes_back.is_some_and(|limit| age > limit);
+    if is_too_old { State::NotForIt } else { State::Waiting }
+}
+
+/// Each endpoint once.
+pub(super) fn distinct(endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, SpoolError> {
+    let mut keys = BTreeSet::new();
+    let distinct: Vec<Endpoint> =
+        endpoints.into_iter().filter(|endpoint| keys.insert(endpoint.key)).collect();
+    let count = distinct.len();
+    if count > ENDPOINTS_MAX { Err(SpoolError::TooManyEndpoints { count }) } else { Ok(distinct) }
 }
 
 fn is_half_written(name: &str) -> bool {

@@ -99,10 +99,21 @@ impl Window {
             duration: head.duration,
             put_at: None,
             file_bytes: head.file_bytes,
-            records_at: RecordsAt::new(head.records.len(), &head.host),
+            records_at: head.records_at,
             notes: notes.collect(),
             content: None,
             leaving: false,
+        }
+    }
+
+    /// Other endpoints: where the states of each slot come from, and those of new ones.
+    pub(super) fn rearrange(&mut self, from: &[Option<usize>], new: impl Fn(usize, usize) -> State) {
+        for (profile, note) in self.notes.iter_mut().enumerate() {
+            let before = *note;
+            note.states = 0;
+            for (slot, from) in from.iter().enumerate() {
+                note.set_state(slot, from.map_or_else(|| new(slot, profile), |from| before.state(from)));
+            }
         }
     }
 

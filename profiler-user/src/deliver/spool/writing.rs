@@ -6,21 +6,19 @@ use super::SpoolSettings;
 use super::format::Encoded;
 use super::id::WindowId;
 use super::index::Leave;
-use super::spooling::{Spool, is_gone};
+use super::spooling::{Spool, Writer, is_gone};
 use super::state::Endpoint;
 use super::window::{Window, on_disk};
 
 /// Windows in a spool; 11 days of 15 s.
 const WINDOWS_MAX: usize = 65_536;
-/// How many windows make room for one when the file system is full.
-const EVICTIONS_WHEN_FULL: usize = 8;
 /// A part of the file system that is left free unless the settings say otherwise, and the most of it.
 const FREE_SHARE: u64 = 20;
 const FREE_BYTES_MAX: u64 = 512 << 20;
 
 impl Spool {
     /// Writes what only memory has, oldest first. One that is too large for the folder does not keep the others from it.
-    pub(super) fn write_unwritten(&self, settings: &SpoolSettings) -> io::Result<()> {
+    pub(super) fn write_unwritten(&self, writer: &mut Writer, settings: &SpoolSettings) -> io::Result<()> {
         let unwritten = self.index().unwritten();
         for id in unwritten {
             let index = self.index();
@@ -30,7 +28,7 @@ impl Spool {
             let Some(content) = &window.content else { continue };
             let state = |slot: usize, profile: usize| window.state(slot, profile);
             let encoded = Encoded::new(id, self.host(), content, &endpoints, state);
-            match self.write(settings, id, &encoded) {
+            match self.write(writer, settings, id, &encoded) {
                 Ok(bytes) => self.is_written(id, bytes, &window, &endpoints),
                 Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {}
                 Err(error) => return Err(error),
@@ -58,16 +56,36 @@ impl Spool {
     }
 
     /// Makes room and writes a file; when this returns its size, the device has it under its name.
-    pub(super) fn write(&self, settings: &SpoolSettings, id: WindowId, encoded: &Encoded) -> io::Result<u64> {
+    pub(super) fn write(
+        &self,
+        writer: &mut Writer,
+        settings: &SpoolSettings,
+        id: WindowId,
+        encoded: &Encoded<'_>,
+    ) -> io::Result<u64> {
         let bytes = encoded.bytes();
         self.make_room(settings, bytes)?;
-        for _ in 0..EVICTIONS_WHEN_FULL {
-            match self.write_file(id, &encoded.parts()) {
-                Err(error) if is_full(&error) && self.evict()?.is_some() => {}
-                done => return done.map(|()| bytes),
+        let mut freed = 0;
+        loop {
+            let error = match self.write_file(id, &encoded.parts()) {
+                Ok(()) => {
+                    writer.eviction_helps = true;
+                    return Ok(bytes);
+                }
+                Err(error) => error,
+            };
+            if !is_full(&error) || !writer.eviction_helps {
+                return Err(error);
             }
+            // Twice its size for what the file system needs itself. If that does not help, others are to blame, and ours
+            // are kept until something could be written again.
+            let evicted = if freed < on_disk(bytes).saturating_mul(2) { self.evict()? } else { None };
+            let Some(evicted) = evicted else {
+                writer.eviction_helps = false;
+                return Err(error);
+            };
+            freed = freed.saturating_add(evicted);
         }
-        self.write_file(id, &encoded.parts()).map(|()| bytes)
     }
 
     fn write_file(&self, id: WindowId, parts: &[&[u8]]) -> io::Result<()> {

@@ -47,7 +47,7 @@ fn bodies_are_refused() {
 
 #[test]
 fn slow_heads_and_idle_connections_are_closed() {
-    let limits = Limits { head_time: Duration::from_millis(100), connections: 3, ..Limits::default() };
+    let limits = Limits { head_time: Duration::from_millis(500), connections: 3, ..Limits::default() };
     let running = Running::with(limits, &["127.0.0.1:0"]);
     // More of them than there are seats: all are closed, and others are served.
     let slow: Vec<_> = (0..9).map(|_| running.send("GET /healthz HTTP/1.1\r\nHost: local")).collect();
@@ -62,7 +62,7 @@ fn slow_heads_and_idle_connections_are_closed() {
 
 #[test]
 fn a_trickle_does_not_prolong_a_head() {
-    let limits = Limits { head_time: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { head_time: Duration::from_millis(500), ..Limits::default() };
     let running = Running::with(limits, &["127.0.0.1:0"]);
     let mut stream = running.send("GET /healthz HTTP/1.1\r\n");
     // A byte at a time, as long as it is taken: it ends only because the server closes.

@@ -141,7 +141,7 @@ fn services_are_discovered() {
               "__meta_flamekeeper_host": "web-1",
               "__name__": "process_cpu",
               "__profile_path__": "/debug/pprof/profile",
-              "__profile_path_prefix__": "/targets/service_name=init%2Escope",
+              "__profile_path_prefix__": "/targets/service_name=init.scope",
               "service_name": "init.scope",
               "systemd_unit": "init.scope"
             },

@@ -173,6 +173,18 @@ async fn a_full_disk_is_shared_among_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_others_fill_costs_little_of_what_is_there() {
+    let rig = Rig::new(SpoolSettings::default());
+    (0..20).for_each(|_| assert!(matches!(rig.put(2), Put::Written(_))));
+    rig.disk.fail_writes(Some(ErrorKind::StorageFull));
+    (0..20).for_each(|_| assert!(matches!(rig.put(2), Put::InMemory(_))));
+    assert_eq!(rig.account().dropped, dropped(DropReason::Evicted, tally(2, 2)));
+    rig.disk.fail_writes(None);
+    assert!(matches!(rig.put(2), Put::Written(_)));
+    assert_eq!((rig.disk.names().len(), rig.account().waiting), (39, tally(39, 2)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_spool_does_not_grow_while_the_disk_is_short() {
     let rig = Rig::new(SpoolSettings { min_free_bytes: Some(1 << 30), ..SpoolSettings::default() });
     (0..3).for_each(|_| assert!(matches!(rig.put(2), Put::Written(_))));
@@ -286,4 +298,50 @@ async fn an_endpoint_too_many_is_refused() {
         1,
     );
     assert!(matches!(opened.err(), Some(SpoolError::TooManyEndpoints { count: 9 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_come_and_go_while_it_runs() {
+    let rig = Rig::new(SpoolSettings::default());
+    let first = id(rig.put(2));
+    rig.mark(first, 0, State::Delivered);
+    let second = id(rig.put(1));
+    rig.disk.fail_writes(Some(ErrorKind::PermissionDenied));
+    rig.put(3);
+    rig.disk.fail_writes(None);
+    let names = |status: &SpoolStatus| -> Vec<String> {
+        status.endpoints.iter().map(|(endpoint, _)| endpoint.name.clone()).collect()
+    };
+    let account = |name: &str| {
+        let mut endpoints = rig.spool.status().endpoints.into_iter();
+        endpoints.find(|(endpoint, _)| endpoint.name == name).expect("it is there").1
+    };
+    // One more, twice, and in front.
+    rig.spool.set_endpoints(vec![endpoint("b"), endpoint("a"), endpoint("b")]).expect("two");
+    check_balance(&rig.spool.status());
+    assert_eq!(names(&rig.spool.status()), ["b", "a"]);
+    assert_eq!((account("a").waiting.profiles, account("a").delivered.profiles), (5, 1));
+    assert_eq!((account("b").found.profiles, account("b").waiting.profiles), (6, 6));
+    // The old one goes: what it alone waited for is done.
+    let b = EndpointKey::new("b", "");
+    let chore = rig.spool.mark(second, b, &[0], State::Delivered);
+    chore.iter().for_each(|chore| rig.spool.carry_out(chore));
+    assert_eq!(rig.ids(), [1, 2, 3]);
+    rig.spool.set_endpoints(vec![endpoint("b")]).expect("one");
+    check_balance(&rig.spool.status());
+    assert_eq!((rig.ids(), rig.disk.names().len()), (vec![1, 3], 1));
+    // And comes back: files remember it.
+    rig.spool.set_endpoints(vec![endpoint("b"), endpoint("a")]).expect("two");
+    check_balance(&rig.spool.status());
+    assert_eq!(account("a").waiting.profiles, 1 + 3);
+    // Long after, for a third one: not for it.
+    tokio::time::advance(Duration::from_secs(7200)).await;
+    rig.spool.set_endpoints(vec![endpoint("c"), endpoint("b")]).expect("two");
+    check_balance(&rig.spool.status());
+    assert_eq!((account("c").found, account("b").waiting.profiles), (Tally::default(), 2 + 3));
+    let nine = (0..9).map(|number| endpoint(&number.to_string())).collect();
+    assert!(rig.spool.set_endpoints(nine).is_err());
+    assert_eq!(names(&rig.spool.status()), ["c", "b"]);
+    rig.spool.set_endpoints(Vec::new()).expect("none");
+    assert_eq!(rig.ids(), [1, 3], "what nobody wants yet stays");
 }
