@@ -154,10 +154,10 @@ pub(super) struct Evidence {
     pub(super) others: Others,
     /// Opening a file of our own through `map_files`.
     pub(super) map_files: Result<(), Refusal>,
-    /// Asking the API server for this node's pods.
-    pub(super) pods: Pods,
     /// State folders of container runtimes, where distributions have them.
     pub(super) containers: Vec<SourceStatus>,
+    /// Asking the API server for this node's pods.
+    pub(super) pods: Pods,
 }
 
 impl Evidence {
@@ -197,8 +197,8 @@ impl Evidence {
             init_stat: first_byte(proc, "1/stat"),
             others: others(proc),
             map_files: map_files(proc),
-            pods: pods.into(),
             containers: ContainerFolders::below(Path::new("/")).status(),
+            pods: pods.into(),
         }
     }
 }

@@ -77,8 +77,8 @@ const CHECKS: &[Check] = &[
     Check { id: "hidepid", title: "hidden processes", judge: processes::hidden },
     Check { id: "other_processes", title: "other processes", judge: processes::others },
     Check { id: "map_files", title: "deleted programs", judge: processes::map_files },
-    Check { id: "kubernetes", title: "pods of this node", judge: pods::pods },
     Check { id: "containers", title: "container names", judge: containers::names },
+    Check { id: "kubernetes", title: "pods of this node", judge: pods::pods },
 ];
 
 /// Tries everything on this host. Whether pods can be watched is found out by
