@@ -29,10 +29,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "elf", run: targets::elf::run, heap_max_bytes: ROWS_HEAP_BYTES },
     Target { name: "frames", run: targets::frames::run, heap_max_bytes: ROWS_HEAP_BYTES },
     Target { name: "go_table", run: targets::go_table::run, heap_max_bytes: ROWS_HEAP_BYTES },
+    Target { name: "go_build", run: targets::go_build::run, heap_max_bytes: TEXT_HEAP_BYTES },
+    Target { name: "cgroup", run: targets::cgroup::run, heap_max_bytes: TEXT_HEAP_BYTES },
     Target { name: "walk", run: targets::walk::run, heap_max_bytes: ROWS_HEAP_BYTES },
     Target { name: "maps", run: targets::maps::run, heap_max_bytes: TEXT_HEAP_BYTES },
     Target { name: "sideband", run: targets::sideband::run, heap_max_bytes: TEXT_HEAP_BYTES },

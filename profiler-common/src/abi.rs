@@ -6,6 +6,7 @@
 //!                └ StackEvent       40 bytes + slots × 16, once a stack (a "definition")
 //!   map value    ┌ SamplerConfig    read-only global, set before load
 //!                │ Target           what the filter says of one process
+//!                │ RunTime          what a program has cost
 //!                └ WalkedProcess, WalkedMapping, TextPage, RowBlock   what the walker reads
 //! ```
 //!
@@ -14,7 +15,7 @@
 use crate::unwind_row::UnwindRow;
 
 /// Changes whenever a layout here does; the loader refuses an object with another.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// First byte of a [`SampleEvent`].
 pub const KIND_SAMPLE: u8 = 1;
@@ -210,6 +211,23 @@ pub const SNAPSHOT_QUOTAS: u32 = 1 << 12;
 /// A span of the quota: 2^27 nanoseconds, some 134 ms; user space publishes what it saw every 100 ms.
 pub const SNAPSHOT_SPAN_BITS: u32 = 27;
 
+/// What the kernel half has used of a CPU's time: one slot for each of [`PROGRAMS`], on each CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RunTime {
+    /// From entry to exit, nanoseconds; what a tick spends to find the CPU idle is not in it.
+    pub nanos: u64,
+    /// How often.
+    pub runs: u64,
+}
+
+/// The programs of the kernel half, by their slot.
+pub const PROGRAMS: [&str; 2] = ["on_tick", "on_fork"];
+/// Slot of the program that samples.
+pub const ON_TICK: u32 = 0;
+/// Slot of the program that follows forks.
+pub const ON_FORK: u32 = 1;
+
 /// What the filter says of a process: key is its tgid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -315,6 +333,7 @@ const _: () = {
     assert!(size_of::<SamplerConfig>() == 68, "SamplerConfig is ABI");
     assert!(size_of::<TaskOffsets>() == 48, "TaskOffsets is ABI");
     assert!(size_of::<Target>() == 16, "Target is ABI");
+    assert!(size_of::<RunTime>() == 16, "RunTime is ABI");
 };
 
 #[cfg(feature = "user")]
@@ -329,6 +348,8 @@ mod pod {
     unsafe impl aya::Pod for super::SamplerConfig {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Target {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::RunTime {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::WalkedProcess {}
     // SAFETY: as above.

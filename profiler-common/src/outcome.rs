@@ -143,6 +143,8 @@ outcomes! {
     TextPagesUnloaded = 337, "text_pages_unloaded", "pages of unwind rows made room for hotter ones (--unwind-tables-max)";
     /// Files with unwind information that is damaged, too large or of another machine.
     UnwindInfoUnusable = 338, "unwind_info_unusable", "files have unwind information that cannot be used";
+    /// Samples of segments that found no room in the queue of what is to be named.
+    NamingBehind = 339, "naming_behind", "samples were lost because naming was behind";
 }
 
 impl Outcome {

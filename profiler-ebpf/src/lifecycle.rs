@@ -2,15 +2,22 @@
 //! Runs in process context, so this file alone may update a hash map.
 
 use aya_ebpf::programs::RawTracePointContext;
-use profiler_common::abi::{FOLLOW_CHILDREN, Target};
+use profiler_common::abi::{FOLLOW_CHILDREN, ON_FORK, Target};
 use profiler_common::outcome::Outcome;
 
 use crate::helpers::{self, Task};
 use crate::maps::{TARGETS, config};
 use crate::sample::start_time;
 
-/// Arguments of sched_process_fork: parent task, child task (include/trace/events/sched.h).
 pub fn on_fork(ctx: &RawTracePointContext) {
+    let began = helpers::monotonic_nanos();
+    follow(ctx);
+    helpers::count_run(ON_FORK, began);
+}
+
+/// Arguments of sched_process_fork: parent task, child task (include/trace/events/sched.h).
+#[inline(always)]
+fn follow(ctx: &RawTracePointContext) {
     let config = config();
     if config.flags & FOLLOW_CHILDREN == 0 || config.task.tgid == 0 {
         return;

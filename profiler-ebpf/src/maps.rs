@@ -4,9 +4,9 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, ROW_BLOCKS, RowBlock, SNAPSHOT_BYTES_MAX, SNAPSHOT_QUOTAS,
-    SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES, Target, TaskOffsets, TextPage,
-    WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
+    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, PROGRAMS, ROW_BLOCKS, RowBlock, RunTime, SNAPSHOT_BYTES_MAX,
+    SNAPSHOT_QUOTAS, SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES, Target,
+    TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
@@ -27,6 +27,11 @@ pub static KNOWN_STACKS: Array<u64, { KNOWN_STACK_SLOTS as usize }> = Array::new
 /// One counter for each `Outcome`. The kernel half adds, user space reads the sum over CPUs.
 #[btf_map]
 pub static COUNTERS: PerCpuArray<u64, { OUTCOME_SLOTS as usize }> = PerCpuArray::new();
+
+/// What each program has cost: the kernel's own statistics need CAP_SYS_ADMIN to be switched on. The programs add, user
+/// space reads the sum over CPUs.
+#[btf_map]
+pub static RUN_TIMES: PerCpuArray<RunTime, { PROGRAMS.len() }> = PerCpuArray::new();
 
 /// Processes that the filter knows. User space and the fork hook insert, user space removes, the tick
 /// only looks up. When it is full a child goes unsampled and is counted.

@@ -4,8 +4,8 @@
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use profiler_common::abi::{
-    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, STACK_PROCESS_BOUND,
-    SampleEvent, SamplerConfig, StackEvent, known_stack_slot,
+    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ON_TICK, ROOT_FRAMES,
+    STACK_PROCESS_BOUND, SampleEvent, SamplerConfig, StackEvent, known_stack_slot,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
@@ -22,6 +22,13 @@ pub fn on_tick(ctx: &PerfEventContext) {
     if tid == 0 {
         return; // idle: no CPU time is spent
     }
+    let began = helpers::monotonic_nanos();
+    tick(ctx, tgid, tid, began);
+    helpers::count_run(ON_TICK, began);
+}
+
+#[inline(always)]
+fn tick(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
     let config = config();
     let task = helpers::current_task();
     let start_time = start_time(task, &config);
@@ -34,7 +41,7 @@ pub fn on_tick(ctx: &PerfEventContext) {
         user_outcome: 0,
         cpu: helpers::current_cpu(),
         exec_id: exec_id(task, &config),
-        time: helpers::monotonic_nanos(),
+        time: now,
         tgid,
         tid,
         start_time,

@@ -159,9 +159,19 @@ impl Clock {
         WallNanos(u64::try_from(i128::from(at.0) + self.wall_at_monotonic_zero).unwrap_or(0))
     }
 
+    /// The wall-clock time that the host shows now: unlike [`Self::wall`] it steps when the clock is set.
+    pub fn wall_now(&self) -> WallNanos {
+        WallNanos(clock_nanos(rustix::time::ClockId::Realtime))
+    }
+
     /// Time since an earlier moment.
     pub fn since(&self, earlier: MonotonicNanos) -> Duration {
         Duration::from_nanos(self.monotonic().0.saturating_sub(earlier.0))
+    }
+
+    /// CPU time of the calling thread so far, user and system.
+    pub fn thread_cpu(&self) -> Duration {
+        Duration::from_nanos(clock_nanos(rustix::time::ClockId::ThreadCPUTime))
     }
 
     /// CPU time of this process so far, user and system.

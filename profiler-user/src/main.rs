@@ -4,11 +4,15 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use profiler_user::cli::{Cli, Command, DoctorArgs, RecordArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs};
+use profiler_user::config::{self, Loaded, Loader};
+use profiler_user::daemon::{self, DaemonError, Environment};
 use profiler_user::doctor;
 use profiler_user::host::{Host, ProcFs};
+use profiler_user::privileges::{KernelVersion, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
 use profiler_user::symbolize::dwarf;
+use profiler_user::telemetry::logs::{self, LogOptions};
 
 /// EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
@@ -43,6 +47,7 @@ fn run() -> ExitCode {
     };
     match cli.command {
         Command::Record(args) => run_record(args),
+        Command::Daemon(args) => run_daemon(args),
         Command::Doctor(args) => run_doctor(&args),
     }
 }
@@ -74,6 +79,55 @@ fn run_record(args: RecordArgs) -> ExitCode {
             ExitCode::from(error.exit_code(with_command))
         }
     }
+}
+
+fn run_daemon(args: DaemonArgs) -> ExitCode {
+    if args.example_config {
+        let _unheard = write!(stdout(), "{}", config::example());
+        return ExitCode::SUCCESS;
+    }
+    let loader = Loader::new(args.config, args.options, std::env::vars_os(), ProcFs::host());
+    let loaded = match loader.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(USAGE);
+        }
+    };
+    for warning in &loaded.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if args.check_config {
+        let _unheard = write!(stdout(), "{}", config::show(&loaded, loader.file()));
+        return ExitCode::SUCCESS;
+    }
+    match start_daemon(loader, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
+    let host = Host::new();
+    let journal = std::env::var_os("JOURNAL_STREAM");
+    let options = LogOptions {
+        level: loaded.config.log.level.to_tracing(),
+        format: loaded.config.log.format.to_telemetry(),
+        is_journal: logs::is_journal(journal.as_deref(), stderr()),
+    };
+    let begin = || {
+        // A thread that writes lines and keeps rights is no reason not to run.
+        let _as_it_is = Role::Log.enter(KernelVersion::running());
+    };
+    let (dispatch, log) = logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::Thread)?;
+    // The only one of this process: nothing was set before.
+    let _first = tracing::dispatcher::set_global_default(dispatch);
+    let environment = Environment::read(|name| std::env::var(name).ok());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
 }
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {

@@ -6,6 +6,8 @@
 //!   Machine (privileges + exclusive use) ─────────┘
 //! ```
 //!
+//! And the other side of the daemon's connections: `peers/*` ──Peer──▶ running program, told to fail, asked what it has.
+//!
 //! Used by the tests in `suite/` only. Never links the product: a reader here shares no code with the writer it checks.
 //! Everything that is waited for is a condition with a deadline; everything that is started is ended on drop.
 
@@ -16,8 +18,11 @@ mod child;
 mod firefox;
 mod folded;
 mod machine;
+mod made_pprof;
+mod peer;
 mod places;
 mod pprof;
+mod pyroscope;
 mod stacks;
 mod twin;
 mod workload;
@@ -31,8 +36,11 @@ pub use census::{
 pub use child::Running;
 pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use machine::{Machine, skip, tool};
-pub use places::build_folder;
+pub use made_pprof::{MadePprof, PERIOD, PackedPprof};
+pub use peer::Peer;
+pub use places::{build_folder, flamekeeper, repository};
 pub use pprof::{FrameView, Pprof, PprofSample};
+pub use pyroscope::{Pyroscope, PyroscopeOptions, PyroscopeState, ReceivedProfile, RefusedPush, WireTotals};
 pub use stacks::{Stack, Stacks, ensure_near};
 pub use twin::TwinNames;
 pub use workload::{RunningWorkload, Workload};

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, ensure};
 
 /// The workspace's root folder.
-pub(crate) fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().unwrap_or(tests).to_owned()
 }
@@ -31,7 +31,7 @@ pub(crate) fn workload_sources() -> PathBuf {
 }
 
 /// The binary under test: `FLAMEKEEPER_BIN`, else the workspace's release binary, brought up to date first.
-pub(crate) fn flamekeeper() -> Result<PathBuf> {
+pub fn flamekeeper() -> Result<PathBuf> {
     // The one static of this crate: a test runner starts tests as it likes, and none of them is the first.
     static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
     if let Some(named) = std::env::var_os("FLAMEKEEPER_BIN") {

@@ -5,6 +5,7 @@
 
 mod commands;
 mod debug_files;
+mod deployment;
 mod doctor;
 mod formats;
 mod hostile;
@@ -15,6 +16,7 @@ mod naming;
 mod outputs;
 mod privileges;
 mod processes;
+mod push;
 mod second_opinion;
 mod traces;
 mod usage;

@@ -160,7 +160,7 @@ pub(crate) fn fixed_flags(architecture: &str) -> Vec<String> {
 }
 
 /// The folders that hold unpacked crates, one for each registry: their names depend on where crates come from.
-fn crate_folders(cargo_home: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn crate_folders(cargo_home: &Path) -> Result<Vec<PathBuf>> {
     let sources = cargo_home.join("registry/src");
     let mut folders = Vec::new();
     for entry in fs::read_dir(&sources).with_context(|| format!("list {}", sources.display()))? {

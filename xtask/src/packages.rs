@@ -9,15 +9,15 @@ use anyhow::Result;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-/// Something that tests need of the machine.
-struct Need {
-    package: &'static str,
+/// Something that tests and tasks need of the machine.
+pub(crate) struct Need {
+    pub(crate) package: &'static str,
     /// A program that the package brings, from wherever the machine has it; none: ask dpkg.
-    program: Option<&'static str>,
-    why: &'static str,
+    pub(crate) program: Option<&'static str>,
+    pub(crate) why: &'static str,
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 18] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -45,25 +45,35 @@ const NEEDS: [Need; 15] = [
         why: "stacks of arm64: recorded under emulation",
     },
     Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
+    Need { package: "runc", program: Some("runc"), why: "containers with the rights that the chart gives" },
+    Need {
+        package: "strace",
+        program: Some("strace"),
+        why: "the system calls that a filter has to let through",
+    },
+    Need { package: "systemd", program: Some("systemd-analyze"), why: "the service's unit is verified" },
 ];
 
-/// Installs what is missing, or says why it cannot.
+/// Installs what the tests miss, or says why it cannot.
 pub(crate) fn install_missing(workspace: &Workspace) -> Result<()> {
+    install(workspace, &NEEDS)
+}
+
+/// Installs what is missing of these, or says why it cannot.
+pub(crate) fn install(workspace: &Workspace, needs: &[Need]) -> Result<()> {
     let has_apt = shell::find_program("apt-get").is_some();
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| is_missing(need, has_apt)).collect();
+    let missing: Vec<&Need> = needs.iter().filter(|need| is_missing(need, has_apt)).collect();
     if missing.is_empty() {
         println!("packages: nothing is missing");
         return Ok(());
     }
     println!("packages: {}", table(&missing));
     let Some(rights) = rights() else {
-        println!(
-            "packages: neither root nor sudo, so nothing is installed; tests that need them are skipped"
-        );
+        println!("packages: neither root nor sudo, so nothing is installed; what needs them is left out");
         return Ok(());
     };
     if !has_apt {
-        println!("packages: no apt-get here; install them by hand, or the tests that need them are skipped");
+        println!("packages: no apt-get here; install them by hand, or what needs them is left out");
         return Ok(());
     }
     let apt = |words: &[&str]| {

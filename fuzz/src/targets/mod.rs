@@ -1,7 +1,9 @@
 //! A file a target: what is run over the bytes, and what must hold.
 
+pub(crate) mod cgroup;
 pub(crate) mod elf;
 pub(crate) mod frames;
+pub(crate) mod go_build;
 pub(crate) mod go_table;
 pub(crate) mod kernel_names;
 pub(crate) mod maps;

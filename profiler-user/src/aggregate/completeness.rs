@@ -102,6 +102,16 @@ impl Share {
         }
     }
 
+    fn merge(&mut self, other: &Self) {
+        self.complete += other.complete;
+        for (end, count) in &other.broken_off {
+            self.add(&Ending::BrokenOff(end.clone()), *count);
+        }
+        for (why, count) in &other.without_user_stack {
+            self.add(&Ending::NoUserStack(*why), *count);
+        }
+    }
+
     /// Samples whose stack does not reach its root.
     pub fn incomplete(&self) -> u64 {
         self.broken_off.values().sum()
@@ -142,6 +152,14 @@ impl Completeness {
     pub fn add(&mut self, executable: &Arc<str>, ending: &Ending, count: u64) {
         self.overall.add(ending, count);
         self.by_executable.entry(Arc::clone(executable)).or_default().add(ending, count);
+    }
+
+    /// Adds another part of a capture.
+    pub fn merge(&mut self, other: &Self) {
+        self.overall.merge(&other.overall);
+        for (executable, share) in &other.by_executable {
+            self.by_executable.entry(Arc::clone(executable)).or_default().merge(share);
+        }
     }
 
     /// Executables with the most incomplete samples first; those without any left out.

@@ -5,12 +5,14 @@
 //!   sample ─ window.rs ─▶ (thread, kernel part, user part) → count, weight
 //!                │
 //!   names ───────┴─ build.rs ─▶ locations.rs ─▶ Profile (profile.rs) + Completeness (completeness.rs)
-//!                                                               mend.rs: what would make stacks whole
+//!                                   merge.rs: several of them as one     mend.rs: what would make stacks whole
 //! ```
 
 pub mod build;
 pub mod completeness;
+mod interned;
 mod locations;
 pub mod mend;
+pub mod merge;
 pub mod profile;
 pub mod window;

@@ -28,7 +28,7 @@ pub enum SampledEvent {
 }
 
 /// A process that was sampled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Process id in the host's pid namespace.
     pub pid: u32,
@@ -41,7 +41,7 @@ pub struct Process {
 }
 
 /// A thread that was sampled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Thread {
     /// Index into [`Profile::processes`].
     pub process: u32,
@@ -52,7 +52,7 @@ pub struct Thread {
 }
 
 /// A file (or the kernel, or memory without a file) that code ran in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mapping {
     /// Path as the process sees it; `[kernel.kallsyms]`, `[vdso]`, `[anon]` for what has none.
     pub path: Arc<str>,
@@ -78,7 +78,7 @@ pub enum Space {
 }
 
 /// One code address, with everything that is inlined there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     /// Index into [`Profile::mappings`]; markers have none.
     pub mapping: Option<u32>,

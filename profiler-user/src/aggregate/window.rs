@@ -12,6 +12,7 @@ use profiler_common::address::{CodeAddr, RuntimeAddr};
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
+use super::interned::Interned;
 use crate::collect::loss::Counts;
 use crate::collect::stacks::DefinedStacks;
 use crate::collect::{RawSample, StackHash};
@@ -183,16 +184,16 @@ impl Window {
     }
 
     fn is_full(&self) -> bool {
-        self.places.values.len() >= PLACES_MAX
-            || self.parts.values.len() >= PARTS_MAX
+        self.places.len() >= PLACES_MAX
+            || self.parts.len() >= PARTS_MAX
             || self.part_places >= PART_PLACES_MAX
             || self.tallies.len() >= TALLIES_MAX
     }
 
     fn part_id(&mut self, places: &Arc<[PlaceId]>) -> PartId {
-        let before = self.parts.values.len();
+        let before = self.parts.len();
         let id = PartId(self.parts.id(places));
-        if self.parts.values.len() > before {
+        if self.parts.len() > before {
             self.part_places += places.len();
         }
         id
@@ -242,12 +243,12 @@ impl Window {
 
     /// All places that samples were seen in, by [`PlaceId`].
     pub fn places(&self) -> &[Place] {
-        &self.places.values
+        self.places.values()
     }
 
     /// The places of a part, leaf first.
     pub fn part(&self, id: PartId) -> &[PlaceId] {
-        self.parts.values.get(id.0 as usize).map_or(&[], |places| places)
+        self.parts.values().get(id.0 as usize).map_or(&[], |places| places)
     }
 
     /// Merged samples.
@@ -268,30 +269,5 @@ impl Window {
     /// What could not be kept.
     pub fn counts(&self) -> &Counts {
         &self.counts
-    }
-}
-
-/// Each value once, by number.
-#[derive(Debug)]
-struct Interned<T> {
-    ids: HashMap<T, u32>,
-    values: Vec<T>,
-}
-
-impl<T> Default for Interned<T> {
-    fn default() -> Self {
-        Self { ids: HashMap::new(), values: Vec::new() }
-    }
-}
-
-impl<T: Hash + Eq + Clone> Interned<T> {
-    fn id(&mut self, value: &T) -> u32 {
-        if let Some(&id) = self.ids.get(value) {
-            return id;
-        }
-        let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        self.values.push(value.clone());
-        self.ids.insert(value.clone(), id);
-        id
     }
 }

@@ -36,6 +36,9 @@ pub enum CaptureError {
     /// Process events cannot be had.
     #[error(transparent)]
     SideBand(#[from] SideBandError),
+    /// What is around the session could not be set up.
+    #[error("{0}")]
+    Surroundings(Box<dyn std::error::Error + Send + Sync>),
     /// A call that always works did not.
     #[error("{what}: {source}")]
     System {
@@ -47,6 +50,22 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    /// Whether it is for want of a right: capabilities are missing, or the kernel said no though none is.
+    pub fn is_permission(&self) -> bool {
+        if matches!(self, Self::NotPermitted(_)) {
+            return true;
+        }
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(cause) = source {
+            let io = cause.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+                return true;
+            }
+            source = cause.source();
+        }
+        false
+    }
+
     /// For `map_err`: what was tried.
     pub fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::System { what, source }

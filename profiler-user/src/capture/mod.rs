@@ -11,6 +11,7 @@
 pub mod admission;
 mod config;
 mod error;
+pub mod rights;
 mod rounds;
 pub mod segment;
 mod session;

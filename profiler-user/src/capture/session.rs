@@ -6,16 +6,19 @@
 
 mod samples;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use profiler_common::abi::WALK_BY_ROWS;
+use profiler_common::abi::{PROGRAMS, RunTime, WALK_BY_ROWS};
 use profiler_common::outcome::Outcome;
 use tokio::io::unix::AsyncFd;
 
 use super::admission::Admission;
 use super::config::SessionConfig;
 use super::error::CaptureError;
+use super::rights::{Rights, Surroundings};
 use super::rounds::Rounds;
 use super::segment::Segment;
 use super::setup::{descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
@@ -32,7 +35,7 @@ use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
-use crate::sample::{Sampler, TickSource};
+use crate::sample::{Hertz, Loaded, Sampler, TickSource, online_cpus};
 use crate::unwind::publisher::blocks_within;
 use crate::unwind::snapshots::Snapshots;
 use crate::unwind::walker::Walker;
@@ -56,6 +59,7 @@ pub struct Session<A> {
     admission: A,
     own: Tgid,
     own_children_before_exec: bool,
+    rights: Arc<dyn Rights>,
     sampler: Sampler,
     ring: AsyncFd<SampleRing>,
     rounds: Rounds,
@@ -89,7 +93,12 @@ pub struct Progress {
 
 impl<A: Admission> Session<A> {
     /// Loads everything; nothing ticks yet. Needs a runtime of tokio's, and stays with it.
-    pub fn open(config: SessionConfig, host: &Host, admission: A) -> Result<Self, CaptureError> {
+    pub fn open(
+        config: SessionConfig,
+        host: &Host,
+        admission: A,
+        surroundings: Surroundings,
+    ) -> Result<Self, CaptureError> {
         let mut warnings = Vec::new();
         if let Some(missing) = Capabilities::of_this_thread(&host.proc)?.missing() {
             if !missing.can_sample() {
@@ -99,13 +108,14 @@ impl<A: Admission> Session<A> {
         }
         let own = std::process::id();
         let shares_ids = shares_ids(&config, host, &mut warnings)?;
-        let cpus = Sampler::online_cpus()?;
+        let cpus = online_cpus()?;
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let sampler_config = sampler_config(&config, host, shares_ids, ring_bytes, &mut warnings)?;
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks);
-        let (mut sampler, ring) = Sampler::load(&sampler_config, ring_bytes)?;
+        let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
+        let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
         if let Some(bytes) = side_band.reduced_ring_bytes() {
@@ -116,7 +126,10 @@ impl<A: Admission> Session<A> {
             ));
         }
         let targets = Targets::enter(&config.scope, config.include_self, &host.proc, own, &mut sampler)?;
-        let walker = by_rows.then(|| walker(&config, host, &mut sampler, &mut warnings)).transpose()?;
+        let begin = surroundings.begin_rows_thread;
+        let walker = tables
+            .map(|tables| walker(&config, host, tables, Arc::clone(&rights), begin, &mut warnings))
+            .transpose()?;
         let ring = SampleRing::new(ring);
         let ring = ring.watched().map_err(CaptureError::system("watch the ring"))?;
         let rounds = Rounds::every(ROUND).map_err(CaptureError::system("start a timer"))?;
@@ -125,6 +138,7 @@ impl<A: Admission> Session<A> {
             admission,
             own: Tgid(own),
             own_children_before_exec: config.include_self,
+            rights,
             sampler,
             ring,
             rounds,
@@ -138,14 +152,21 @@ impl<A: Admission> Session<A> {
             snapshots: Snapshots::default(),
             counts: Counts::default(),
             warnings,
-            event: match config.event {
-                TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
-                TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
-            },
+            event: sampled_event(&config),
             config,
             started: MonotonicNanos(0),
             last_round: MonotonicNanos(0),
         })
+    }
+
+    /// Whether stacks are walked by rows, so that there is a thread that makes them.
+    pub fn walks_by_rows(&self) -> bool {
+        self.walker.is_some()
+    }
+
+    /// CPUs that tick.
+    pub fn cpus(&self) -> BTreeSet<u32> {
+        self.rights.cpus()
     }
 
     /// What works less well than it could.
@@ -156,7 +177,7 @@ impl<A: Admission> Session<A> {
     /// Starts the ticks. Gives the number of CPUs.
     pub fn start(&mut self) -> Result<usize, CaptureError> {
         self.started = self.clock.monotonic();
-        Ok(self.sampler.attach(self.config.event, self.config.rate)?)
+        Ok(self.rights.attach(self.config.event, self.config.rate)?)
     }
 
     /// Waits for what comes next, the beat or a ring that fills up, and takes what is there. May be dropped while it
@@ -178,11 +199,16 @@ impl<A: Admission> Session<A> {
                 }
             }
         }
+        self.round_now();
+        self.processes.read_older(READ_AHEAD);
+        Ok(())
+    }
+
+    /// Takes what is there by now.
+    pub fn round_now(&mut self) {
         self.last_round = self.clock.monotonic();
         let horizon = MonotonicNanos(self.last_round.0.saturating_sub(IN_FLIGHT_NANOS));
         self.round(horizon);
-        self.processes.read_older(READ_AHEAD);
-        Ok(())
     }
 
     /// Whether all that could be sampled has ended.
@@ -203,10 +229,15 @@ impl<A: Admission> Session<A> {
     /// Stops the ticks, takes what is still in the rings, and waits for rows that stacks wait for, within reason.
     pub fn finish(&mut self) -> Segment {
         let duration = self.clock.since(self.started);
-        self.sampler.detach();
+        self.stop();
+        Segment { duration, ..self.cut() }
+    }
+
+    /// The same, but what was sampled is left to be cut.
+    pub fn stop(&mut self) {
+        self.rights.detach();
         self.round(MonotonicNanos(u64::MAX));
         self.finish_snapshots();
-        Segment { duration, ..self.cut() }
     }
 
     /// All that happened so far, by outcome: counted in the kernel and here.
@@ -222,6 +253,37 @@ impl<A: Admission> Session<A> {
             counts.merge(&walker.counts());
         }
         counts
+    }
+
+    /// What the kernel half has cost so far, by program.
+    pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], CaptureError> {
+        Ok(self.sampler.run_times()?)
+    }
+
+    /// Samples at another rate from now on. What was sampled before is weighed as it was.
+    pub fn set_rate(&mut self, rate: Hertz) -> Result<(), CaptureError> {
+        if rate != self.config.rate {
+            self.rights.attach(self.config.event, rate)?;
+            self.config.rate = rate;
+            self.event = sampled_event(&self.config);
+        }
+        Ok(())
+    }
+
+    /// Samples on CPUs that came online since, too. Gives how many came.
+    pub fn follow_cpus(&mut self) -> Result<usize, CaptureError> {
+        let come = self.rights.follow_cpus(self.config.event, self.config.rate)?;
+        for &cpu in &come {
+            if let Some(ring) = self.rights.side_band(cpu)? {
+                self.side_band.add(cpu, ring);
+            }
+        }
+        Ok(come.len())
+    }
+
+    /// Samples per second on each CPU.
+    pub fn rate(&self) -> Hertz {
+        self.config.rate
     }
 
     /// Files whose unwind information cannot be used, by path, and why.
@@ -287,5 +349,12 @@ impl<A: Admission> Session<A> {
             lost: self.sampler.counter(Outcome::SampleRingFull).unwrap_or(0),
             processes: self.processes.sampled_processes().len(),
         }
+    }
+}
+
+fn sampled_event(config: &SessionConfig) -> SampledEvent {
+    match config.event {
+        TickSource::CpuClock => SampledEvent::CpuClock { period_nanos: config.rate.period_nanos() },
+        TickSource::Cycles => SampledEvent::Cycles { rate_hz: config.rate.get() },
     }
 }

@@ -1,5 +1,7 @@
 //! Configuration and host → what is fixed before anything is loaded: the kernel half's configuration, sizes, the walker.
 
+use std::sync::Arc;
+
 use profiler_common::abi::{
     ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SNAPSHOT_BYTES_MAX, SNAPSHOT_SPAN_BITS, SamplerConfig,
     TaskOffsets, WALK_BY_ROWS,
@@ -8,10 +10,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::config::{SessionConfig, Unwind};
 use super::error::CaptureError;
+use super::rights::Rights;
 use crate::elf::{ElfHeaders, vdso};
 use crate::host::Host;
 use crate::sample::kernel_features::task_offsets;
-use crate::sample::{Hertz, Sampler, chain};
+use crate::sample::{Hertz, WalkerMaps, chain};
 use crate::unwind::RowStore;
 use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
 use crate::unwind::publish::KernelTables;
@@ -47,13 +50,15 @@ pub(super) fn shares_ids(
 pub(super) fn walker(
     config: &SessionConfig,
     host: &Host,
-    sampler: &mut Sampler,
+    tables: WalkerMaps,
+    rights: Arc<dyn Rights>,
+    begin_rows_thread: Box<dyn FnOnce() + Send>,
     warnings: &mut Vec<String>,
 ) -> Result<Walker, CaptureError> {
     let cache = row_cache(config, warnings);
-    let store = RowStore::start(host.proc.clone(), cache)
+    let store = RowStore::start(host.proc.clone(), cache, begin_rows_thread)
         .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
-    let tables = Box::new(KernelTables::new(sampler.walker_maps()?));
+    let tables = Box::new(KernelTables::new(tables, Box::new(move || rights.row_block())));
     // Without its headers the vdso is walked by frame pointers.
     let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
     let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());

@@ -4,6 +4,7 @@
 //! Only executable mappings are reported. Rings are as large as the per-user allowance permits
 //! (kernel.perf_event_mlock_kb): when another profiler has spent it, ours get smaller, not refused.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use perf_event::events::Software;
@@ -37,27 +38,51 @@ pub enum SideBandError {
     },
 }
 
+/// The process events of one CPU.
+pub struct CpuRing {
+    ring: Sampler,
+    bytes: usize,
+}
+
+impl CpuRing {
+    /// Opens and starts it. `None` if the CPU is offline.
+    pub fn open(cpu: u32) -> Result<Option<Self>, SideBandError> {
+        Self::open_within(cpu, RING_BYTES_MAX)
+    }
+
+    fn open_within(cpu: u32, ring_bytes_max: usize) -> Result<Option<Self>, SideBandError> {
+        match open_cpu(cpu, ring_bytes_max) {
+            Ok((ring, bytes)) => Ok(Some(Self { ring, bytes })),
+            Err(SideBandError::Open { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The process events of all CPUs.
 pub struct SideBand {
-    rings: Vec<Sampler>,
+    rings: BTreeMap<u32, CpuRing>,
     smallest_ring_bytes: usize,
 }
 
 impl SideBand {
     /// Opens and starts a ring on each of these CPUs. A CPU that went offline is left out.
     pub fn open(cpus: impl IntoIterator<Item = u32>) -> Result<Self, SideBandError> {
-        let mut side_band = Self { rings: Vec::new(), smallest_ring_bytes: RING_BYTES_MAX };
+        let mut side_band = Self { rings: BTreeMap::new(), smallest_ring_bytes: RING_BYTES_MAX };
         for cpu in cpus {
-            match open_cpu(cpu, side_band.smallest_ring_bytes) {
-                Ok((ring, bytes)) => {
-                    side_band.smallest_ring_bytes = bytes;
-                    side_band.rings.push(ring);
-                }
-                Err(SideBandError::Open { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => return Err(error),
+            if let Some(ring) = CpuRing::open_within(cpu, side_band.smallest_ring_bytes)? {
+                side_band.add(cpu, ring);
             }
         }
         Ok(side_band)
+    }
+
+    /// Takes the ring of a CPU that came online, in the place of the one from before it went.
+    pub fn add(&mut self, cpu: u32, ring: CpuRing) {
+        self.smallest_ring_bytes = self.smallest_ring_bytes.min(ring.bytes);
+        self.rings.insert(cpu, ring);
     }
 
     /// Bytes of the smallest ring, if it is smaller than wished: more process events may be lost.
@@ -67,8 +92,8 @@ impl SideBand {
 
     /// Hands over all that is there, CPU by CPU. Records of one CPU are in order of time.
     pub fn drain(&mut self, mut handle: impl FnMut(ProcessEvent)) {
-        for ring in &mut self.rings {
-            while let Some(record) = ring.next_record() {
+        for ring in self.rings.values_mut() {
+            while let Some(record) = ring.ring.next_record() {
                 if let Some(event) = decode(record.ty(), record.misc(), &record.to_contiguous()) {
                     handle(event);
                 }

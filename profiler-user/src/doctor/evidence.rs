@@ -211,9 +211,8 @@ fn run_sampler(sys: &SysFs) -> Result<usize, String> {
         ..SamplerConfig::default()
     };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
-    let (mut sampler, _ring) =
-        Sampler::load(&config, SAMPLE_RING_BYTES).map_err(|error| error.to_string())?;
-    sampler.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
+    let mut loaded = Sampler::load(&config, SAMPLE_RING_BYTES).map_err(|error| error.to_string())?;
+    loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
 }
 
 fn symbols(proc: &ProcFs) -> Symbols {

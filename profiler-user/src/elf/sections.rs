@@ -76,6 +76,11 @@ impl Sections {
         Ok(Self { all })
     }
 
+    /// Whether the file was stripped of its section headers.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn named(&self, name: &[u8]) -> Option<&Section> {
         self.all.iter().find(|section| &*section.name == name && section.kind != elf::SHT_NOBITS)
     }

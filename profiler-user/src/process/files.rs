@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::descriptors::Descriptors;
-use self::opening::{Inode, file_by_path, mapped_file};
+pub(crate) use self::opening::{Inode, open_regular};
+use self::opening::{file_by_path, mapped_file};
 use super::FileId;
 use super::mappings::{Mapping, NamedFile};
 use super::namespace::ProcessRoot;

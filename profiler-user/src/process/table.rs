@@ -11,6 +11,7 @@
 mod known;
 mod live;
 mod locate;
+mod program;
 mod segments;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,7 @@ use profiler_common::address::RuntimeAddr;
 use profiler_common::outcome::Outcome;
 
 use self::live::Live;
+pub use self::program::Program;
 use super::files::{CodeFile, FileTable};
 use super::mappings::Mapping;
 use super::namespace::ProcessRoot;

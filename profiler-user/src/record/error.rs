@@ -45,25 +45,9 @@ impl RecordError {
             Self::Outputs(bad) if bad.is_usage() => 64,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Command { .. } => 126,
-            Self::Capture(CaptureError::NotPermitted(_)) => 77,
-            _ if self.is_permission() => 77,
+            Self::Capture(error) if error.is_permission() => 77,
             _ if with_command => 125,
             _ => 1,
         }
-    }
-
-    /// Whether the kernel said no for want of a right that no capability set told of beforehand.
-    fn is_permission(&self) -> bool {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(cause) = source {
-            if cause
-                .downcast_ref::<io::Error>()
-                .is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied)
-            {
-                return true;
-            }
-            source = cause.source();
-        }
-        false
     }
 }

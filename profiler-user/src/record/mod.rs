@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use rustix::process::{Resource, getrlimit};
 
 use crate::capture::admission::Everyone;
+use crate::capture::rights::Surroundings;
 use crate::capture::{CaptureError, Session, SessionConfig};
 use crate::deliver::file::{OutputPlan, default_name};
 use crate::host::Host;
@@ -46,7 +47,7 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
     let plan = plan_outputs(config, host)?;
     let open_files = getrlimit(Resource::Nofile); // before the session raises it
     let session_config = SessionConfig { keep_timeline: plan.needs_timeline(), ..config.session.clone() };
-    let mut session = Session::open(session_config, host, Everyone)?;
+    let mut session = Session::open(session_config, host, Everyone, Surroundings::default())?;
     for warning in session.warnings() {
         say(console, &format!("warning: {warning}"));
     }

@@ -1,11 +1,14 @@
 //! A loaded program → ticks on every online CPU.
 
-use aya::programs::ProgramError;
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya::Ebpf;
 use aya::programs::perf_event::{
     HardwareEvent, PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
+use aya::programs::{PerfEvent, ProgramError};
 
-use super::{SampleError, Sampler};
+use super::SampleError;
 
 /// Samples a second on each CPU: 1 to [`Hertz::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,46 +43,69 @@ pub enum TickSource {
     Cycles,
 }
 
-/// Ticks on one CPU; dropping it stops them.
-pub(super) struct Attachment(#[expect(dead_code, reason = "held for its drop")] PerfEventLink);
+/// The programs in the kernel, and the ticks that run them; dropping it stops and unloads them.
+///
+/// Only here the rights to load programs and to open perf events are needed.
+pub struct Ticks {
+    ebpf: Ebpf,
+    /// By CPU; dropping a link stops its ticks.
+    links: BTreeMap<u32, PerfEventLink>,
+}
 
-impl Sampler {
-    /// Numbers of the CPUs that are online now.
-    pub fn online_cpus() -> Result<Vec<u32>, SampleError> {
-        aya::util::online_cpus().map_err(|(file, source)| SampleError::OnlineCpus { file, source })
+impl Ticks {
+    pub(super) fn load(ebpf: Ebpf) -> Result<Self, SampleError> {
+        let mut ticks = Self { ebpf, links: BTreeMap::new() };
+        let program = ticks.program()?;
+        program
+            .load()
+            .map_err(|source| SampleError::Refused { program: "on_tick", source: Box::new(source) })?;
+        Ok(ticks)
     }
 
-    /// Starts the ticks on every online CPU. A CPU that goes offline meanwhile is left out.
-    /// Gives the number of CPUs that tick.
-    pub fn attach(&mut self, source: TickSource, rate: Hertz) -> Result<usize, SampleError> {
-        for cpu in Self::online_cpus()? {
-            match self.attach_to(cpu, source, rate) {
-                Ok(link) => self.attachments.push(Attachment(link)),
-                Err(error) if os_error(&error) == Some(libc::ENODEV) => {}
-                Err(error)
-                    if source == TickSource::Cycles
-                        && matches!(os_error(&error), Some(libc::ENOENT | libc::EOPNOTSUPP)) =>
-                {
-                    return Err(SampleError::NoHardwareCycles);
-                }
-                Err(error) => return Err(SampleError::Attach { cpu, source: Box::new(error) }),
-            }
+    fn program(&mut self) -> Result<&mut PerfEvent, SampleError> {
+        match self.ebpf.program_mut("on_tick").map(TryInto::try_into) {
+            Some(Ok(program)) => Ok(program),
+            _ => Err(SampleError::Missing { name: "on_tick" }),
         }
-        if self.attachments.is_empty() { Err(SampleError::NoCpu) } else { Ok(self.attachments.len()) }
+    }
+
+    /// Starts the ticks on every online CPU, or sets them to another rate. A CPU that goes offline meanwhile is left out.
+    /// Gives the number of CPUs that tick.
+    ///
+    /// Another rate means new events: the kernel goes on to tell a timer's first period with each sample after it was changed
+    /// (`last_period` of a software event, kernel/events/core.c), and samples are weighed by it. A CPU loses the time since
+    /// its last tick by that, half a period on average.
+    pub fn attach(&mut self, source: TickSource, rate: Hertz) -> Result<usize, SampleError> {
+        let online = online_cpus()?;
+        self.links.retain(|cpu, _| online.contains(cpu));
+        for cpu in online {
+            self.attach_to(cpu, source, rate)?;
+        }
+        if self.links.is_empty() { Err(SampleError::NoCpu) } else { Ok(self.links.len()) }
+    }
+
+    /// Starts the ticks on CPUs that came online since, and forgets those that went. Gives the ones that came.
+    pub fn follow_cpus(&mut self, source: TickSource, rate: Hertz) -> Result<Vec<u32>, SampleError> {
+        let online = online_cpus()?;
+        self.links.retain(|cpu, _| online.contains(cpu));
+        let come: Vec<u32> = online.into_iter().filter(|cpu| !self.links.contains_key(cpu)).collect();
+        for &cpu in &come {
+            self.attach_to(cpu, source, rate)?;
+        }
+        Ok(come)
+    }
+
+    /// CPUs that tick.
+    pub fn cpus(&self) -> BTreeSet<u32> {
+        self.links.keys().copied().collect()
     }
 
     /// Stops the ticks. What is in the ring stays there to be read.
     pub fn detach(&mut self) {
-        self.attachments.clear();
+        self.links.clear();
     }
 
-    fn attach_to(
-        &mut self,
-        cpu: u32,
-        source: TickSource,
-        rate: Hertz,
-    ) -> Result<PerfEventLink, ProgramError> {
-        let program = self.tick_program().map_err(|_| ProgramError::NotLoaded)?;
+    fn attach_to(&mut self, cpu: u32, source: TickSource, rate: Hertz) -> Result<(), SampleError> {
         let (config, policy) = match source {
             TickSource::CpuClock => (
                 PerfEventConfig::Software(SoftwareEvent::CpuClock),
@@ -90,9 +116,28 @@ impl Sampler {
                 SamplePolicy::Frequency(u64::from(rate.get())),
             ),
         };
-        let id = program.attach(config, PerfEventScope::AllProcessesOneCpu { cpu }, policy, false)?;
-        program.take_link(id)
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        let program = self.program()?;
+        match program.attach(config, scope, policy, false).and_then(|id| program.take_link(id)) {
+            Ok(link) => {
+                self.links.insert(cpu, link);
+                Ok(())
+            }
+            Err(error) if os_error(&error) == Some(libc::ENODEV) => Ok(()),
+            Err(error)
+                if source == TickSource::Cycles
+                    && matches!(os_error(&error), Some(libc::ENOENT | libc::EOPNOTSUPP)) =>
+            {
+                Err(SampleError::NoHardwareCycles)
+            }
+            Err(error) => Err(SampleError::Attach { cpu, source: Box::new(error) }),
+        }
     }
+}
+
+/// Numbers of the CPUs that are online now.
+pub fn online_cpus() -> Result<Vec<u32>, SampleError> {
+    aya::util::online_cpus().map_err(|(file, source)| SampleError::OnlineCpus { file, source })
 }
 
 /// The errno at the bottom of an error.

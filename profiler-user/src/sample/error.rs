@@ -59,6 +59,9 @@ pub enum SampleError {
     /// No CPU could be sampled.
     #[error("no CPU is online to sample on")]
     NoCpu,
+    /// The thread that has the rights has ended.
+    #[error("the thread that opens perf events and makes maps has ended")]
+    NoBroker,
 }
 
 /// An error with its causes on one line.

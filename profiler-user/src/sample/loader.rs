@@ -1,4 +1,4 @@
-//! The embedded object → programs and maps in the kernel.
+//! The embedded object → programs and maps in the kernel: the maps as a [`Sampler`], the programs as [`Ticks`].
 //!
 //! Everything the kernel half needs to know is set before load ([`SamplerConfig`] is a read-only global,
 //! so the verifier prunes what is off). Nothing is pinned: when the process ends, however it ends, the
@@ -6,17 +6,17 @@
 
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{PerfEvent, RawTracePoint};
+use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
-    FOLLOW_CHILDREN, RowBlock, SamplerConfig, Target, TextPage, WALK_BY_ROWS, WalkedMapping, WalkedProcess,
-    known_stack_slot,
+    FOLLOW_CHILDREN, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
+    WalkedMapping, WalkedProcess, known_stack_slot,
 };
 use profiler_common::outcome::Outcome;
 use profiler_common::unwind_rule::Rule;
 
 use super::SampleError;
-use super::attach::Attachment;
+use super::attach::Ticks;
 
 /// The kernel half for the architecture we were built for; `cargo xtask ebpf` makes it.
 #[cfg(target_arch = "x86_64")]
@@ -31,13 +31,32 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     "/../profiler-ebpf/prebuilt/flamekeeper-aarch64.o"
 ));
 
-/// The kernel half, loaded.
+/// What the kernel half is told and asked through, while it runs.
 pub struct Sampler {
-    ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     known_stacks: Array<MapData, u64>,
     targets: HashMap<MapData, u32, Target>,
-    pub(super) attachments: Vec<Attachment>,
+    run_times: PerCpuArray<MapData, RunTime>,
+}
+
+/// The kernel half, loaded.
+pub struct Loaded {
+    /// Counters, filter, stacks that were defined.
+    pub sampler: Sampler,
+    /// Its programs, not ticking yet.
+    pub ticks: Ticks,
+    /// What they write to.
+    pub ring: RingBuf<MapData>,
+    /// The walker's tables, if stacks are walked by rows.
+    pub walker: Option<WalkerMaps>,
+}
+
+/// A block of unwind rows.
+pub type RowBlockMap = Array<MapData, RowBlock>;
+
+/// Makes one, for which the right to make maps is needed.
+pub fn make_row_block() -> Result<RowBlockMap, SampleError> {
+    RowBlockMap::create(1, 0).map_err(wrong("ROWS"))
 }
 
 /// The walker's tables, empty at first; `unwind` fills them.
@@ -51,14 +70,14 @@ pub struct WalkerMaps {
     /// Rules of all files.
     pub rules: Array<MapData, Rule>,
     /// Blocks of rows.
-    pub rows: ArrayOfMaps<MapData, Array<MapData, RowBlock>>,
+    pub rows: ArrayOfMaps<MapData, RowBlockMap>,
 }
 
 impl Sampler {
-    /// Loads the programs; nothing ticks yet. Also gives the ring that they will write to.
+    /// Loads the programs; nothing ticks yet.
     ///
     /// `ring_bytes` must be a power of two and a multiple of the page size.
-    pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<(Self, RingBuf<MapData>), SampleError> {
+    pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<Loaded, SampleError> {
         let mut loader = EbpfLoader::new();
         if config.flags & WALK_BY_ROWS == 0 {
             // 9 MB that nobody would look at.
@@ -78,46 +97,14 @@ impl Sampler {
         let known_stacks =
             Array::try_from(take(&mut ebpf, "KNOWN_STACKS")?).map_err(wrong("KNOWN_STACKS"))?;
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?;
-        let mut sampler = Self { ebpf, counters, known_stacks, targets, attachments: Vec::new() };
-        sampler
-            .tick_program()?
-            .load()
-            .map_err(|source| SampleError::Refused { program: "on_tick", source: Box::new(source) })?;
+        let run_times = PerCpuArray::try_from(take(&mut ebpf, "RUN_TIMES")?).map_err(wrong("RUN_TIMES"))?;
+        let sampler = Self { counters, known_stacks, targets, run_times };
+        let by_rows = config.flags & WALK_BY_ROWS != 0;
+        let walker = by_rows.then(|| WalkerMaps::take(&mut ebpf)).transpose()?;
         if config.flags & FOLLOW_CHILDREN != 0 {
-            sampler.follow_forks()?;
+            follow_forks(&mut ebpf)?;
         }
-        Ok((sampler, ring))
-    }
-
-    /// The walker's tables. They can be taken once.
-    pub fn walker_maps(&mut self) -> Result<WalkerMaps, SampleError> {
-        let ebpf = &mut self.ebpf;
-        Ok(WalkerMaps {
-            processes: HashMap::try_from(take(ebpf, "PROCESSES")?).map_err(wrong("PROCESSES"))?,
-            mappings: Array::try_from(take(ebpf, "MAPPINGS")?).map_err(wrong("MAPPINGS"))?,
-            pages: Array::try_from(take(ebpf, "PAGES")?).map_err(wrong("PAGES"))?,
-            rules: Array::try_from(take(ebpf, "RULES")?).map_err(wrong("RULES"))?,
-            rows: ArrayOfMaps::try_from(take(ebpf, "ROWS")?).map_err(wrong("ROWS"))?,
-        })
-    }
-
-    pub(super) fn tick_program(&mut self) -> Result<&mut PerfEvent, SampleError> {
-        let missing = SampleError::Missing { name: "on_tick" };
-        match self.ebpf.program_mut("on_tick").map(TryInto::try_into) {
-            Some(Ok(program)) => Ok(program),
-            _ => Err(missing),
-        }
-    }
-
-    fn follow_forks(&mut self) -> Result<(), SampleError> {
-        let refused = |source| SampleError::Refused { program: "on_fork", source: Box::new(source) };
-        let program: &mut RawTracePoint = match self.ebpf.program_mut("on_fork").map(TryInto::try_into) {
-            Some(Ok(program)) => program,
-            _ => return Err(SampleError::Missing { name: "on_fork" }),
-        };
-        program.load().map_err(refused)?;
-        program.attach("sched_process_fork").map_err(refused)?;
-        Ok(())
+        Ok(Loaded { sampler, ticks: Ticks::load(ebpf)?, ring, walker })
     }
 
     /// Lets the filter take a process, or only its children.
@@ -135,11 +122,46 @@ impl Sampler {
         self.known_stacks.set(known_stack_slot(stack_hash), 0, 0).map_err(wrong("KNOWN_STACKS"))
     }
 
+    /// What each of [`profiler_common::abi::PROGRAMS`] has cost so far, summed over CPUs.
+    pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], SampleError> {
+        let mut sums = [RunTime::default(); PROGRAMS.len()];
+        for (slot, sum) in (0..).zip(&mut sums) {
+            for time in self.run_times.get(&slot, 0).map_err(wrong("RUN_TIMES"))?.iter() {
+                sum.nanos = sum.nanos.wrapping_add(time.nanos);
+                sum.runs = sum.runs.wrapping_add(time.runs);
+            }
+        }
+        Ok(sums)
+    }
+
     /// The kernel half's count of one outcome, summed over CPUs.
     pub fn counter(&self, outcome: Outcome) -> Result<u64, SampleError> {
         let per_cpu = self.counters.get(&u32::from(outcome.number()), 0).map_err(wrong("COUNTERS"))?;
         Ok(per_cpu.iter().sum())
     }
+}
+
+impl WalkerMaps {
+    fn take(ebpf: &mut Ebpf) -> Result<Self, SampleError> {
+        Ok(Self {
+            processes: HashMap::try_from(take(ebpf, "PROCESSES")?).map_err(wrong("PROCESSES"))?,
+            mappings: Array::try_from(take(ebpf, "MAPPINGS")?).map_err(wrong("MAPPINGS"))?,
+            pages: Array::try_from(take(ebpf, "PAGES")?).map_err(wrong("PAGES"))?,
+            rules: Array::try_from(take(ebpf, "RULES")?).map_err(wrong("RULES"))?,
+            rows: ArrayOfMaps::try_from(take(ebpf, "ROWS")?).map_err(wrong("ROWS"))?,
+        })
+    }
+}
+
+fn follow_forks(ebpf: &mut Ebpf) -> Result<(), SampleError> {
+    let refused = |source| SampleError::Refused { program: "on_fork", source: Box::new(source) };
+    let program: &mut RawTracePoint = match ebpf.program_mut("on_fork").map(TryInto::try_into) {
+        Some(Ok(program)) => program,
+        _ => return Err(SampleError::Missing { name: "on_fork" }),
+    };
+    program.load().map_err(refused)?;
+    program.attach("sched_process_fork").map_err(refused)?;
+    Ok(())
 }
 
 /// `EbpfLoader::new` parses the kernel's types whether they are wanted or not: 15 MB in small pieces. They are

@@ -18,6 +18,6 @@ mod error;
 pub mod kernel_features;
 mod loader;
 
-pub use attach::{Hertz, TickSource};
+pub use attach::{Hertz, TickSource, Ticks, online_cpus};
 pub use error::{SampleError, chain};
-pub use loader::{Sampler, WalkerMaps};
+pub use loader::{Loaded, RowBlockMap, Sampler, WalkerMaps, make_row_block};

@@ -7,47 +7,50 @@
 //!
 //! Only writes and reads them: what goes where, and when, is decided elsewhere.
 
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::MapError;
 use profiler_common::abi::{BLOCK_ROWS, RowBlock, TextPage, WalkedMapping, WalkedProcess};
 use profiler_common::unwind_row::UnwindRow;
 use profiler_common::unwind_rule::Rule;
 
 use super::tables::{BlockRows, TableError, Tables};
 use crate::collect::Tgid;
-use crate::sample::WalkerMaps;
+use crate::sample::{RowBlockMap, SampleError, WalkerMaps};
 
-type Block = Array<MapData, RowBlock>;
+/// Makes a block of rows: for that one needs rights that the thread may have given up.
+pub type MakeBlock = Box<dyn FnMut() -> Result<RowBlockMap, SampleError> + Send>;
 
 /// The tables. Blocks are made as they are needed, and kept: each holds a file descriptor.
 pub struct KernelTables {
     maps: WalkerMaps,
-    blocks: Vec<Block>,
+    blocks: Vec<RowBlockMap>,
+    make_block: MakeBlock,
 }
 
 impl KernelTables {
     /// Over empty tables.
-    pub fn new(maps: WalkerMaps) -> Self {
-        Self { maps, blocks: Vec::new() }
+    pub fn new(maps: WalkerMaps, make_block: MakeBlock) -> Self {
+        Self { maps, blocks: Vec::new(), make_block }
     }
 
-    fn make_blocks_up_to(&mut self, number: usize) -> Result<(), MapError> {
+    fn make_blocks_up_to(&mut self, number: usize) -> Result<(), TableError> {
         while self.blocks.len() <= number {
-            let block = Block::create(1, 0)?;
+            let block = (self.make_block)()
+                .map_err(|source| TableError::Refused { what: "rows", source: Box::new(source) })?;
             let next = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
-            self.maps.rows.set(next, &block, 0)?;
+            self.maps.rows.set(next, &block, 0).map_err(refused("rows"))?;
             self.blocks.push(block);
         }
         Ok(())
     }
 
-    fn change(&mut self, number: u32, changes: &[BlockRows]) -> Result<(), MapError> {
+    fn change(&mut self, number: u32, changes: &[BlockRows]) -> Result<(), TableError> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         let is_new = number >= self.blocks.len();
         self.make_blocks_up_to(number)?;
         let Some(block) = self.blocks.get_mut(number) else { return Ok(()) };
         let mut whole = Box::new(RowBlock { rows: [UnwindRow::default(); BLOCK_ROWS] });
         if !is_new {
-            *whole = block.get(&0, 0)?;
+            *whole = block.get(&0, 0).map_err(refused("rows"))?;
         }
         for change in changes {
             let first = usize::try_from(change.first).unwrap_or(usize::MAX);
@@ -56,7 +59,7 @@ impl KernelTables {
         }
         // Rows that a tick reads meanwhile are overwritten by themselves.
         let whole: &RowBlock = &whole;
-        block.set(0, whole, 0)
+        block.set(0, whole, 0).map_err(refused("rows"))
     }
 }
 
@@ -86,7 +89,7 @@ impl Tables for KernelTables {
     }
 
     fn change_block(&mut self, block: u32, changes: &[BlockRows]) -> Result<(), TableError> {
-        self.change(block, changes).map_err(refused("rows"))
+        self.change(block, changes)
     }
 }
 

@@ -87,10 +87,15 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this.
-    pub fn start(proc: ProcFs, cache: Option<RowCache>) -> io::Result<Self> {
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this. `begin` is what the thread does
+    /// first.
+    pub fn start(
+        proc: ProcFs,
+        cache: Option<RowCache>,
+        begin: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc, cache)?;
+        worker::start(Arc::clone(&queue), proc, cache, begin)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 

@@ -18,10 +18,19 @@ const NICE: i32 = 10;
 const KEPT_ROWS_MIN: usize = 2048;
 
 /// Starts the thread. It ends when the queue is closed.
-pub(super) fn start(queue: Arc<RowQueue>, proc: ProcFs, cache: Option<RowCache>) -> io::Result<()> {
+pub(super) fn start(
+    queue: Arc<RowQueue>,
+    proc: ProcFs,
+    cache: Option<RowCache>,
+    begin: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let debug_files = DebugFiles::of_host(&proc).ok();
     let worker = Worker { queue, proc, debug_files, cache };
-    std::thread::Builder::new().name("rows".to_owned()).spawn(|| worker.work()).map(|_detached| ())
+    let work = || {
+        begin();
+        worker.work();
+    };
+    std::thread::Builder::new().name("rows".to_owned()).spawn(work).map(|_detached| ())
 }
 
 struct Worker {

@@ -22,7 +22,7 @@ impl<A: Admission> Session<A> {
             return; // the command is still us
         }
         let owner = self.processes.owner(&sample);
-        if !self.admission.admits(owner.process, &self.processes) {
+        if !self.admission.admits(&sample, owner.process, &self.processes) {
             self.counts.add(Outcome::Filtered, 1);
             return;
         }

@@ -103,7 +103,9 @@ impl Format {
     /// Writes a profile. Buffering is the caller's.
     pub fn encode(self, profile: &Profile, out: &mut dyn Write) -> Result<(), EncodeError> {
         match (self, &profile.timeline) {
-            (Self::Pprof, _) => pprof::write(profile, out)?,
+            (Self::Pprof, _) => {
+                pprof::write(profile, pprof::Reader::Tools, out)?;
+            }
             (Self::Folded, _) => folded::write(profile, out)?,
             (Self::Svg, _) => svg::write(profile, out)?,
             (Self::Firefox, Some(timeline)) => firefox::write(profile, timeline, out)?,

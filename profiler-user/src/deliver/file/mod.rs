@@ -19,7 +19,7 @@ mod format;
 mod frames;
 mod name;
 mod plan;
-mod pprof;
+pub(super) mod pprof;
 mod pprof_proto;
 mod speedscope;
 mod stacks;

@@ -1,9 +1,9 @@
 //! A profile → gzipped pprof, streamed: pieces of a few hundred entries, never the whole message in memory.
 //!
 //! ```text
-//!   values    samples/count, and cpu/nanoseconds (CPU clock) or cycles/count
+//!   values    samples/count, and cpu/nanoseconds (CPU clock) or cycles/count; for a database the latter alone
 //!   period    cpu/nanoseconds with its length; cycles/count with length 0: there is no fixed one
-//!   labels    process_executable_name, thread_name; numbers: pid, tid
+//!   labels    process_executable_name, thread_name; numbers: pid, tid; for a database none
 //!   mappings  the heaviest process' program first (tools print it as "File:"), kernel and the like last
 //! ```
 //!
@@ -18,7 +18,7 @@ use prost::Message;
 
 use super::frames::{at, base_name};
 use super::pprof_proto as proto;
-use crate::aggregate::profile::{Line, Location, Profile, SampledEvent, Space};
+use crate::aggregate::profile::{Line, Location, Profile, Sample, SampledEvent, Space};
 
 /// Entries a piece holds before it is encoded.
 const PIECE_ENTRIES: usize = 512;
@@ -27,9 +27,20 @@ const PIECE_ENTRIES: usize = 512;
 /// level 6 takes another 5 % off for as much time again.
 const COMPRESSION_LEVEL: u32 = 3;
 
-/// Encodes, compresses and writes.
-pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+/// Who will read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::deliver) enum Reader {
+    /// Somebody with pprof's own tools: all that is known.
+    Tools,
+    /// A profile database, which makes a series of each kind of value and of each text label.
+    Database,
+}
+
+/// Encodes, compresses and writes. Gives the bytes before compression.
+pub(in crate::deliver) fn write(profile: &Profile, reader: Reader, out: &mut dyn Write) -> io::Result<u64> {
     let mut encoder = Encoder {
+        reader,
+        plain_bytes: 0,
         strings: Strings::new(),
         piece: proto::Profile::default(),
         bytes: Vec::new(),
@@ -53,6 +64,8 @@ fn signed(value: u64) -> i64 {
 }
 
 struct Encoder<'a, W: Write> {
+    reader: Reader,
+    plain_bytes: u64,
     strings: Strings<'a>,
     piece: proto::Profile,
     bytes: Vec<u8>,
@@ -65,7 +78,7 @@ impl<'a, W: Write> Encoder<'a, W> {
     }
 
     fn header(&mut self, profile: &'a Profile) {
-        let samples = self.value_type("samples", "count");
+        let samples = (self.reader == Reader::Tools).then(|| self.value_type("samples", "count"));
         let (weight, period) = match profile.event {
             SampledEvent::CpuClock { period_nanos } => (self.value_type("cpu", "nanoseconds"), period_nanos),
             SampledEvent::Cycles { .. } => (self.value_type("cycles", "count"), 0),
@@ -76,7 +89,7 @@ impl<'a, W: Write> Encoder<'a, W> {
             period: signed(period),
             default_sample_type: weight.r#type,
             period_type: Some(weight.clone()),
-            sample_type: vec![samples, weight],
+            sample_type: samples.into_iter().chain([weight]).collect(),
             comment: profile.comments.iter().map(|comment| self.strings.index(comment)).collect(),
             ..proto::Profile::default()
         };
@@ -139,21 +152,29 @@ impl<'a, W: Write> Encoder<'a, W> {
 
     fn samples(&mut self, profile: &'a Profile) -> io::Result<()> {
         for sample in &profile.samples {
-            let thread = at(&profile.threads, sample.thread);
-            let process = at(&profile.processes, thread.process);
-            let mut label = Vec::with_capacity(4);
-            label.extend(self.text_label("process_executable_name", &process.executable_name));
-            label.extend(self.text_label("thread_name", &thread.name));
-            label.push(self.number_label("pid", process.pid));
-            label.push(self.number_label("tid", thread.tid));
-            self.piece.sample.push(proto::Sample {
-                location_id: at(&profile.stacks, sample.stack).iter().map(|&location| id(location)).collect(),
-                value: vec![signed(sample.count), signed(sample.weight)],
-                label,
-            });
+            let (value, label) = match self.reader {
+                Reader::Tools => {
+                    (vec![signed(sample.count), signed(sample.weight)], self.labels(profile, sample))
+                }
+                Reader::Database => (vec![signed(sample.weight)], Vec::new()),
+            };
+            let stack = at(&profile.stacks, sample.stack);
+            let location_id = stack.iter().map(|&location| id(location)).collect();
+            self.piece.sample.push(proto::Sample { location_id, value, label });
             self.write_full_piece()?;
         }
         Ok(())
+    }
+
+    fn labels(&mut self, profile: &'a Profile, sample: &Sample) -> Vec<proto::Label> {
+        let thread = at(&profile.threads, sample.thread);
+        let process = at(&profile.processes, thread.process);
+        let mut labels = Vec::with_capacity(4);
+        labels.extend(self.text_label("process_executable_name", &process.executable_name));
+        labels.extend(self.text_label("thread_name", &thread.name));
+        labels.push(self.number_label("pid", process.pid));
+        labels.push(self.number_label("tid", thread.tid));
+        labels
     }
 
     /// A label; none for an empty text, which readers would take for the number 0.
@@ -176,17 +197,19 @@ impl<'a, W: Write> Encoder<'a, W> {
         self.bytes.clear();
         self.piece.encode(&mut self.bytes).map_err(io::Error::other)?;
         self.piece = proto::Profile::default();
+        self.plain_bytes = self.plain_bytes.saturating_add(self.bytes.len() as u64);
         self.out.write_all(&self.bytes)
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self) -> io::Result<u64> {
         self.write_piece()?;
         let strings = std::mem::take(&mut self.strings.all);
         for texts in strings.chunks(PIECE_ENTRIES) {
             self.piece.string_table = texts.iter().map(|&text| text.to_owned()).collect();
             self.write_piece()?;
         }
-        self.out.finish()?.flush()
+        self.out.finish()?.flush()?;
+        Ok(self.plain_bytes)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::process::mappings::{Mapping, NamedFile};
 /// One state of one file on one file system. Two states never share it: who writes to a file or takes its
 /// place moves the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Inode {
+pub(crate) struct Inode {
     device: u64,
     inode: u64,
     size: u64,
@@ -29,7 +29,7 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         let changed_nanos = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), changed_nanos }
     }
@@ -63,7 +63,7 @@ pub(super) fn file_by_path(
 
 /// Opens a regular file for reading. A path that a process can plant may be a device or a pipe, so what
 /// it is gets asked before it is opened in earnest.
-pub(super) fn open_regular(path: &Path) -> Option<(File, Metadata)> {
+pub(crate) fn open_regular(path: &Path) -> Option<(File, Metadata)> {
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle).ok()?.st_mode);
     if !kind.is_file() {

@@ -1,34 +1,15 @@
-//! The command line, as clap sees it. Only translates: all checks are in the configuration it becomes.
-//! The documentation comments here are the help texts.
+//! The arguments of `flamekeeper record`, as clap sees them. Only translates.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::ValueEnum;
 
+use super::duration;
 use crate::deliver::file::Format;
 use crate::sample::TickSource;
-
-/// Where does the CPU time of this host go? Kernel and user code of every process, by name.
-#[derive(Debug, Parser)]
-#[command(name = "flamekeeper", version, propagate_version = true, disable_help_subcommand = true)]
-pub struct Cli {
-    // No doc comment: clap would print it.
-    #[expect(missing_docs, reason = "its variants are documented")]
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Profile the whole host, some processes or one command, and write the result to files
-    Record(RecordArgs),
-    /// Check what this host lets flamekeeper do, and say how to mend what is missing
-    Doctor(DoctorArgs),
-}
 
 /// The arguments of `flamekeeper record`.
 #[derive(Debug, clap::Args)]
@@ -92,17 +73,6 @@ pub struct RecordArgs {
     pub command: Vec<OsString>,
 }
 
-/// The arguments of `flamekeeper doctor`.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit status: 0 if all is well; 1 if something is limited; 2 if this host cannot be profiled."
-)]
-pub struct DoctorArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Names of ways to walk user stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum UnwindArg {
@@ -127,33 +97,5 @@ impl From<EventArg> for TickSource {
             EventArg::CpuClock => Self::CpuClock,
             EventArg::Cycles => Self::Cycles,
         }
-    }
-}
-
-/// As people write it; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(u64::from(seconds)));
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s, 500ms or 1m 30s"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
-        assert!(duration("soon").is_err());
-        assert!(duration("-5s").is_err());
     }
 }

@@ -1,0 +1,105 @@
+//! Why this node's pods are not known.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why this node's pods are not known, or not as of now.
+#[derive(Debug, Error)]
+pub enum KubernetesError {
+    /// Asked for, but neither configuration nor environment name one.
+    #[error("no API server is known: set kubernetes.api_server or kubernetes.kubeconfig")]
+    NoApiServer,
+    /// Anybody on the way could take the token.
+    #[error("the token would go to {url} in clear: use https")]
+    TokenInClear {
+        /// The API server's.
+        url: String,
+    },
+    /// Not a DNS name in small letters.
+    #[error("{node:?} is no name of a node: set kubernetes.node_name or NODE_NAME")]
+    NodeName {
+        /// As configured, or the host's name.
+        node: String,
+    },
+    /// No URL, certificate or kubeconfig to work with.
+    #[error("the client for the API server cannot be set up")]
+    Setup {
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The token cannot be read.
+    #[error("read the token {}", path.display())]
+    Token {
+        /// The token's file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Holds what cannot be sent.
+    #[error("the token {} is not one line of text", path.display())]
+    TokenText {
+        /// The token's file.
+        path: PathBuf,
+    },
+    /// No answer: not reached, not trusted, or gone in the middle of it.
+    #[error("the API server cannot be reached, or its answer broke off")]
+    Broken {
+        /// The client's answer.
+        source: Box<kube::Error>,
+    },
+    /// Connected, but silent.
+    #[error("the API server has not answered for {after:?}")]
+    Silent {
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// Any answer but the one that was asked for.
+    #[error("the API server refuses: {code} {message}")]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// Its words.
+        message: String,
+    },
+    /// 410: what happened since then is forgotten, so the pods have to be listed anew.
+    #[error("the API server no longer knows what happened since the last list")]
+    Gone,
+    /// A watch without one event, again and again: something between us and the API server does not let it through.
+    #[error("the watch was ended as soon as it had begun")]
+    Ended,
+    /// More than we are willing to hold.
+    #[error("a list of pods is longer than {bound}")]
+    TooLong {
+        /// Our bound.
+        bound: &'static str,
+    },
+    /// Not what the API says that it is.
+    #[error("the API server's answer makes no sense")]
+    Unreadable {
+        /// Where and why.
+        source: serde_json::Error,
+    },
+}
+
+impl KubernetesError {
+    /// A short word for a metric's label.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::NoApiServer | Self::TokenInClear { .. } | Self::NodeName { .. } | Self::Setup { .. } => {
+                "setup"
+            }
+            Self::Token { .. } | Self::TokenText { .. } => "token",
+            Self::Broken { .. } => "broken",
+            Self::Silent { .. } => "silent",
+            Self::Refused { code: 401 | 403, .. } => "forbidden",
+            Self::Refused { .. } => "refused",
+            Self::Gone => "gone",
+            Self::Ended => "ended",
+            Self::TooLong { .. } => "too_long",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Who is profiled, and under which labels: the daemon's [`Admission`], over the [`Attributor`].
+//!
+//! A process is attributed when its first sample comes, before anything is built for it; its labels are read again at each
+//! cut, when more may be known of its container.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use profiler_common::outcome::Outcome;
+use tokio::sync::{mpsc, watch};
+
+use crate::aggregate::completeness::Completeness;
+use crate::attribute::containers::{ContainerStore, Found, Wanted};
+use crate::attribute::kubernetes::PublishedPods;
+use crate::attribute::labels::Labels;
+use crate::attribute::relabel::Relabel;
+use crate::attribute::rules::HostLabels;
+use crate::attribute::{Attribution, Attributor, ProcessFacts};
+use crate::capture::admission::Admission;
+use crate::capture::segment::Segment;
+use crate::collect::{RawSample, Tgid};
+use crate::config::DaemonConfig;
+use crate::deliver::serve::{Target, TargetsSnapshot};
+use crate::host::{Host, MonotonicNanos};
+use crate::process::ProcessId;
+use crate::process::table::ProcessTable;
+
+/// What comes in from elsewhere while it works.
+pub(super) struct Sources {
+    /// This node's pods.
+    pub(super) pods: watch::Receiver<PublishedPods>,
+    /// Containers that only slow sources may know.
+    pub(super) wanted: mpsc::Sender<Wanted>,
+    /// What those knew.
+    pub(super) found: mpsc::Receiver<Found>,
+}
+
+/// See above.
+pub(super) struct Labelling {
+    attributor: Attributor,
+    host: Host,
+    sources: Sources,
+    /// By process id, of the segment that goes on.
+    current: Vec<Option<Arc<Attribution>>>,
+    /// Samples of each process that is known, for the list of targets.
+    samples: HashMap<Tgid, u64>,
+}
+
+impl Labelling {
+    pub(super) fn new(config: &DaemonConfig, host: &Host, sources: Sources) -> Self {
+        let folders = config.containers.folders();
+        let asks_elsewhere = !config.containers.sockets.is_empty() || !folders.homes.is_empty();
+        let store = ContainerStore::new(host.proc.clone(), folders, asks_elsewhere);
+        let mut labelling = Self {
+            attributor: Attributor::new(host.proc.clone(), host_labels(config, host), store),
+            host: host.clone(),
+            sources,
+            current: Vec::new(),
+            samples: HashMap::new(),
+        };
+        labelling.configure(config);
+        labelling
+    }
+
+    /// Takes other labels and rules.
+    pub(super) fn configure(&mut self, config: &DaemonConfig) {
+        let rules = config.labels.relabel_rules();
+        let relabel = match Relabel::new(rules) {
+            // A configuration that was loaded was checked.
+            Err(error) => {
+                tracing::error!(%error, "labels.relabel_configs are not used");
+                None
+            }
+            Ok(_) if config.labels.relabel_configs.is_empty() => None,
+            Ok(relabel) => Some(relabel),
+        };
+        let step = relabel.map(|relabel| -> crate::attribute::attributor::RelabelStep {
+            Box::new(move |labels| relabel.dropped_by(labels).map(|rule| rule.to_string().into()))
+        });
+        self.attributor.configure(host_labels(config, &self.host), step);
+    }
+
+    /// Takes what has become known elsewhere. To be called every few seconds.
+    pub(super) fn refresh(&mut self) {
+        let now = self.host.clock.monotonic();
+        if self.sources.pods.has_changed().unwrap_or(false) {
+            let pods = self.sources.pods.borrow_and_update();
+            self.attributor.set_pods(Arc::clone(&pods.table));
+        }
+        while let Ok(found) = self.sources.found.try_recv() {
+            self.attributor.learn(found, now);
+        }
+        for wanted in self.attributor.take_wanted() {
+            // One that finds the queue full is wanted again after a while.
+            let _asked = self.sources.wanted.try_send(wanted);
+        }
+        self.attributor.refresh(now);
+    }
+
+    /// The labels of a segment's processes by their ids. The next segment begins.
+    pub(super) fn of_segment(&mut self, segment: &Segment) -> Vec<Arc<Labels>> {
+        let mut current = std::mem::take(&mut self.current);
+        current.resize(segment.sampled.processes.len(), None);
+        for (thread, _, tally) in segment.window.tallies() {
+            let thread = segment.sampled.threads.get(thread.0 as usize);
+            let process = thread.and_then(|thread| segment.sampled.processes.get(thread.process.0 as usize));
+            if let Some(process) = process {
+                *self.samples.entry(process.tgid).or_default() += tally.count;
+            }
+        }
+        let labels = current.into_iter().zip(&segment.sampled.processes).map(|(at_sample, process)| {
+            match self.attributor.known(process.key).or(at_sample.as_ref()) {
+                Some(known) => Arc::clone(&known.labels),
+                // It was carried over from the last segment, and has ended since.
+                None => Arc::new([("service_name", &*process.executable_name)].into_iter().collect()),
+            }
+        });
+        labels.collect()
+    }
+
+    /// Every process that is known.
+    pub(super) fn targets(&self, completeness: &Completeness) -> TargetsSnapshot {
+        let target = |(tgid, known): (Tgid, Arc<Attribution>)| {
+            let sources = &known.sources;
+            let share = completeness.by_executable.get(&sources.executable_name);
+            let share = share.filter(|share| share.with_user_stack() > 0);
+            Target {
+                pid: tgid.0,
+                executable: match &*sources.executable_path {
+                    "" => Arc::clone(&sources.executable_name),
+                    _ => Arc::clone(&sources.executable_path),
+                },
+                labels: Arc::clone(&known.labels),
+                rule: known.rule.name().into(),
+                language: sources.language.map_or("", |language| language.name()).into(),
+                dropped: known.dropped.as_ref().map(|why| why.to_string().into()),
+                samples: self.samples.get(&tgid).copied().unwrap_or(0),
+                complete_permille: share.and_then(|share| u16::try_from(share.complete_permille()).ok()),
+            }
+        };
+        let targets = self.attributor.targets().into_iter().map(target).collect();
+        TargetsSnapshot::new(self.host.name.as_str().into(), self.host.clock.wall_now(), targets)
+    }
+
+    /// How much there is of what.
+    pub(super) fn counts(&self) -> crate::attribute::attributor::AttributorCounts {
+        self.attributor.counts()
+    }
+
+    fn attribute(
+        &mut self,
+        id: ProcessId,
+        is_kernel_thread: bool,
+        processes: &ProcessTable,
+    ) -> Option<Arc<Attribution>> {
+        let sampled = processes.sampled_processes().get(id.0 as usize)?;
+        let program = processes.program(sampled.tgid)?;
+        let facts = ProcessFacts { tgid: sampled.tgid, run: sampled.key, is_kernel_thread, program };
+        let now: MonotonicNanos = self.host.clock.monotonic();
+        Some(self.attributor.attribute(&facts, now))
+    }
+}
+
+impl Admission for Labelling {
+    fn admits(&mut self, sample: &RawSample, process: ProcessId, processes: &ProcessTable) -> bool {
+        let is_kernel_thread = sample.user_outcome == Outcome::KernelThread;
+        let attribution = self.attribute(process, is_kernel_thread, processes);
+        let is_admitted = attribution.as_ref().is_none_or(|known| known.dropped.is_none());
+        let index = process.0 as usize;
+        if self.current.len() <= index {
+            self.current.resize(index + 1, None);
+        }
+        if let Some(slot) = self.current.get_mut(index) {
+            *slot = attribution;
+        }
+        is_admitted
+    }
+
+    fn forget(&mut self, tgid: Tgid) {
+        self.attributor.forget(tgid);
+        self.samples.remove(&tgid);
+    }
+}
+
+/// What a host says of all its processes.
+pub(super) fn host_labels(config: &DaemonConfig, host: &Host) -> HostLabels {
+    let labels = &config.labels;
+    HostLabels {
+        instance: labels.instance.as_deref().unwrap_or(&host.name).into(),
+        hostname: labels.hostname.then(|| host.name.as_str().into()),
+        node: config.kubernetes.node_name.as_deref().map(Into::into),
+        static_labels: labels
+            .static_labels
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+    }
+}

@@ -1,0 +1,254 @@
+//! `flamekeeper daemon`: profiles the host for as long as it runs, and ships one window after the other.
+//!
+//! ```text
+//!   sampling.rs (main thread) ─ Segment ─▶ names.rs: windows.rs ─ FinishedWindow ─▶ Spool ─▶ network.rs: sender.rs
+//!     │ labelling.rs   pulls.rs   boundaries.rs   cpu_budget.rs                                    │
+//!     └── broker.rs: what needs rights                              self_account.rs ◀── HTTP ──────┘
+//! ```
+//!
+//! This file is its life: everything that can fail is opened, each thread gives up what it does not need, then it samples
+//! until it is told to end, and ends from the left: the last window is in the spool before anything else stops.
+
+mod boundaries;
+mod broker;
+mod cpu_budget;
+mod error;
+mod labelling;
+mod metadata;
+mod names;
+mod network;
+mod pulls;
+mod sampling;
+mod self_account;
+mod sender;
+mod windows;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::attribute::kubernetes::PodEnvironment;
+use crate::capture::rights::Surroundings;
+use crate::capture::{CaptureError, Scope, Session, SessionConfig};
+use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
+use crate::deliver::push::ProxyEnvironment;
+use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
+use crate::deliver::spool::state::Endpoint as SpoolEndpoint;
+use crate::deliver::spool::{Spool, SpoolSettings};
+use crate::host::Host;
+use crate::privileges::{KernelVersion, Role};
+use crate::sample::TickSource;
+use crate::telemetry::logs::Log;
+use broker::Broker;
+pub use error::DaemonError;
+use labelling::{Labelling, Sources};
+use metadata::Metadata;
+use names::Names;
+use network::{Network, endpoint_key};
+use sampling::{Sampling, label_budget};
+use self_account::SelfAccounts;
+use sender::EndpointCounts;
+use windows::Windows;
+
+/// What the environment says beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Proxies.
+    pub proxies: ProxyEnvironment,
+    /// Of a pod.
+    pub pod: PodEnvironment,
+}
+
+impl Environment {
+    /// By a function that looks variables up.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self { proxies: ProxyEnvironment::from_variables(&variable), pod: PodEnvironment::read(&variable) }
+    }
+}
+
+/// Pulls that wait to be begun; what is beyond is told to come again.
+const PULL_REQUESTS_MAX: usize = 8;
+/// After the last window is in the spool: for what is under way in the network.
+const NETWORK_ENDS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Runs the daemon until a signal ends it.
+pub async fn run(
+    loader: Loader,
+    loaded: Loaded,
+    host: &Host,
+    log: Log,
+    environment: Environment,
+) -> Result<(), DaemonError> {
+    let watcher = ConfigWatcher::new(loader, loaded);
+    let config = Arc::clone(watcher.config());
+    let kernel = KernelVersion::running();
+    let log = Arc::new(log);
+    let drain_timeout = config.shutdown.drain_timeout;
+
+    // Everything that can fail, while all rights are there.
+    let server = Server::bind(&config.http.listen, Limits::default())?;
+    let spool = open_spool(&config, host)?;
+    let (metadata, sources, watch_of) = Metadata::new(&config, host, &environment.pod);
+    let mut session = open_session(&config, host, kernel, sources)?;
+    session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+
+    let endpoints = Arc::new(EndpointCounts::default());
+    let account = Arc::new(SelfAccounts::new(
+        host,
+        Arc::clone(&log),
+        spool.clone(),
+        config.spool.max_bytes.as_u64(),
+        server.counters(),
+        Arc::clone(&endpoints),
+        watch_of,
+    ));
+    account.configured(true);
+    let windows = Windows::new(host.clone(), config.profile.size_limits(), label_budget(&config, host));
+    let to_spool = spool.clone();
+    let put = move |window| {
+        let _counted = to_spool.put(window);
+    };
+    let names = Names::start(windows, host.clock, kernel, put)?;
+    account.watch_names(names.status());
+
+    let (stop, stopping) = watch::channel(false);
+    let (network_stop, network_stopping) = watch::channel(false);
+    let (to_others, config_now) = watch::channel(Arc::clone(&config));
+    let (pulls, pull_requests) = mpsc::channel(PULL_REQUESTS_MAX);
+    let (hangups, hangups_seen) = mpsc::channel(1);
+    let (targets, targets_now) = watch::channel(Arc::new(TargetsSnapshot::default()));
+    let addresses: Vec<String> = server.addresses().map(ToString::to_string).collect();
+    let network = Network {
+        host: host.clone(),
+        spool,
+        server,
+        account: Arc::clone(&account) as _,
+        targets: targets_now,
+        pulls,
+        watcher,
+        config: to_others,
+        metadata,
+        hangups: hangups_seen,
+        log,
+        counts: endpoints,
+        proxies: environment.proxies,
+        stop: network_stopping,
+    };
+    let network = network.start(kernel)?;
+    Role::Sampling.enter(kernel)?;
+
+    let cpus = session.start()?;
+    tracing::info!(cpus, hz = session.rate().get(), http = addresses.join(" "), "sampling");
+    tell_manager(&[sd_notify::NotifyState::Ready]);
+    let signals = tokio::spawn(watch_signals(stop, hangups)?);
+    let sampling = Sampling {
+        session,
+        names,
+        pulls: pull_requests,
+        config: config_now,
+        targets,
+        stop: stopping,
+        account: Arc::clone(&account),
+        host: host.clone(),
+    };
+    let ended = sampling.run().await;
+    signals.abort();
+    tell_manager(&[sd_notify::NotifyState::Stopping]);
+    account.stopping();
+    let names = ended?;
+    let is_drained = join_within(names.finish(), drain_timeout).await;
+    if !is_drained {
+        tracing::error!("the last window did not reach the spool within shutdown.drain_timeout, and is lost");
+    }
+    network_stop.send_replace(true);
+    join_within(network, NETWORK_ENDS_WITHIN).await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> {
+    let settings = SpoolSettings {
+        max_bytes: config.spool.max_bytes.as_u64(),
+        min_free_bytes: config.spool.min_free_bytes.map(|bytes| bytes.as_u64()),
+        ..SpoolSettings::default()
+    };
+    // Sending takes a moment, and clocks differ a little.
+    let takes_back = config.spool.reject_older_than.saturating_sub(Duration::from_secs(60));
+    let endpoint = |table: &crate::config::Endpoint| SpoolEndpoint {
+        key: endpoint_key(table),
+        name: table
+            .to_push()
+            .validate()
+            .map_or_else(|_| table.url.to_string(), |endpoint| endpoint.name().to_owned()),
+        takes_back: Some(takes_back),
+    };
+    let endpoints = config.push.endpoints.iter().map(endpoint).collect();
+    Ok(Spool::open_folder(&config.spool.dir, settings, endpoints, host)?)
+}
+
+fn open_session(
+    config: &DaemonConfig,
+    host: &Host,
+    kernel: KernelVersion,
+    sources: Sources,
+) -> Result<Session<Labelling>, DaemonError> {
+    let session = SessionConfig {
+        rate: config.sampling.rate,
+        event: TickSource::CpuClock,
+        scope: Scope::default(),
+        unwind: config.sampling.unwind.into(),
+        unwind_tables_max_bytes: config.sampling.unwind_tables_max.as_u64(),
+        cache_dir: config.sampling.cache_dir.clone(),
+        include_self: config.sampling.include_self,
+        keep_timeline: false,
+    };
+    let (entered, is_entered) = sync_channel(1);
+    let surroundings = Surroundings {
+        rights: Box::new(move |ticks| {
+            Broker::start(ticks, kernel).map_err(|error| CaptureError::Surroundings(Box::new(error)))
+        }),
+        begin_rows_thread: Box::new(move || drop(entered.try_send(Role::Rows.enter(kernel)))),
+    };
+    let session = Session::open(session, host, Labelling::new(config, host, sources), surroundings)?;
+    if session.walks_by_rows() {
+        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
+    }
+    Ok(session)
+}
+
+/// SIGTERM and SIGINT end the daemon, SIGHUP has the configuration read.
+fn watch_signals(
+    stop: watch::Sender<bool>,
+    hangups: mpsc::Sender<()>,
+) -> Result<impl Future<Output = ()>, DaemonError> {
+    let listen = |kind| signal(kind).map_err(DaemonError::Signals);
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                // One that waits already will do.
+                _ = hang_up.recv() => drop(hangups.try_send(())),
+            }
+        }
+        stop.send_replace(true);
+    })
+}
+
+/// Whether a thread has ended in time. One that has not is left to the end of the process.
+async fn join_within(thread: JoinHandle<()>, within: Duration) -> bool {
+    let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
+    matches!(tokio::time::timeout(within, joined).await, Ok(Ok(true)))
+}
+
+/// Tells systemd; without it nobody listens.
+fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
+    let _nobody = sd_notify::notify(states);
+}

@@ -1,0 +1,185 @@
+//! The thread that names: segments in the order of their coming → windows in the spool, pulls answered.
+//!
+//! ```text
+//!   session ─ Work, bounded ─▶ thread "names": windows.rs ─┬─▶ Spool::put (fsync)
+//!                                                          └─▶ reply of a pull
+//! ```
+//!
+//! The session never waits for it: what finds the queue full is lost, and counted.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::error::DaemonError;
+use super::pulls::Reply;
+use super::windows::{PullId, Times, WindowCounts, Windows};
+use crate::attribute::budget::LabelBudget;
+use crate::attribute::labels::Labels;
+use crate::capture::segment::Segment;
+use crate::deliver::finished::FinishedWindow;
+use crate::deliver::series::SizeLimits;
+use crate::deliver::serve::{PullError, PullReply, Selector};
+use crate::host::Clock;
+use crate::privileges::{KernelVersion, Role};
+use crate::telemetry::account::Queue;
+
+/// Pieces of work that may wait: some windows of a host whose names take long.
+const WORK_MAX: usize = 16;
+
+/// What is to be done.
+pub(super) enum Work {
+    /// A segment, with the labels of its processes.
+    Segment(Box<Segment>, Vec<Arc<Labels>>),
+    /// The window has ended with the segments before.
+    WindowEnd(Times),
+    /// A pull begins with the next segment.
+    PullBegin(PullId, Selector),
+    /// A pull has ended with the segment before.
+    PullEnd(PullId, Times, Option<Reply>),
+    /// The configuration has changed.
+    Reconfigure(SizeLimits, LabelBudget),
+}
+
+/// What the thread tells others about itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NamesStatus {
+    /// What it has counted.
+    pub(super) counts: WindowCounts,
+    /// CPU time that the thread has taken.
+    pub(super) cpu: Duration,
+    /// Windows that could not be encoded: a fault of ours.
+    pub(super) failed: u64,
+}
+
+/// The thread, from outside.
+pub(super) struct Names {
+    work: SyncSender<Work>,
+    thread: JoinHandle<()>,
+    status: Arc<Mutex<NamesStatus>>,
+    /// Pieces that found the queue full, and samples in them.
+    lost: u64,
+    lost_samples: u64,
+}
+
+impl Names {
+    /// Starts it. `put` takes each window that is finished.
+    pub(super) fn start(
+        windows: Windows,
+        clock: Clock,
+        kernel: KernelVersion,
+        put: impl FnMut(FinishedWindow) + Send + 'static,
+    ) -> Result<Self, DaemonError> {
+        let (work, waiting) = sync_channel(WORK_MAX);
+        let (entered, is_entered) = sync_channel(1);
+        let status = Arc::new(Mutex::new(NamesStatus::default()));
+        let mut namer = Namer { windows, put, status: Arc::clone(&status), clock };
+        let body = move || {
+            let role = Role::Naming.enter(kernel);
+            let is_refused = role.is_err();
+            if entered.send(role).is_ok() && !is_refused {
+                namer.work(&waiting);
+            }
+        };
+        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(body);
+        let thread = thread.map_err(DaemonError::Thread)?;
+        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
+        Ok(Self { work, thread, status, lost: 0, lost_samples: 0 })
+    }
+
+    /// Hands over a piece of work. Never waits; what does not fit is lost.
+    pub(super) fn hand_over(&mut self, work: Work) {
+        let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
+        else {
+            return;
+        };
+        self.lost += 1;
+        match lost {
+            Work::Segment(segment, _) => self.lost_samples += segment.window.samples(),
+            Work::PullEnd(_, _, Some(reply)) => {
+                let reason = "naming is behind; try again".to_owned();
+                let _gone = reply.send(Err(PullError::Failed { reason }));
+            }
+            _ => {}
+        }
+    }
+
+    /// Samples of segments that found the queue full.
+    pub(super) fn lost_samples(&self) -> u64 {
+        self.lost_samples
+    }
+
+    /// How full the queue is. What waits in it cannot be seen from outside.
+    pub(super) fn queue(&self) -> Queue {
+        Queue { length: 0, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
+    }
+
+    /// For whoever tells about it.
+    pub(super) fn status(&self) -> Arc<Mutex<NamesStatus>> {
+        Arc::clone(&self.status)
+    }
+
+    /// Lets it finish what it was given. The thread ends by itself; whether it has can be asked.
+    pub(super) fn finish(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+/// The status as it is.
+pub(super) fn read(status: &Mutex<NamesStatus>) -> NamesStatus {
+    status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+struct Namer<P> {
+    windows: Windows,
+    put: P,
+    status: Arc<Mutex<NamesStatus>>,
+    clock: Clock,
+}
+
+impl<P: FnMut(FinishedWindow)> Namer<P> {
+    fn work(&mut self, waiting: &Receiver<Work>) {
+        for work in waiting {
+            match work {
+                Work::Segment(segment, labels) => self.windows.segment(*segment, &labels),
+                Work::WindowEnd(times) => self.end_window(times),
+                Work::PullBegin(id, selector) => self.windows.begin_pull(id, selector),
+                Work::PullEnd(id, times, reply) => self.end_pull(id, times, reply),
+                Work::Reconfigure(limits, budget) => self.windows.reconfigure(limits, budget),
+            }
+        }
+    }
+
+    fn end_window(&mut self, times: Times) {
+        let failed = match self.windows.end(times) {
+            Ok(Some(window)) => {
+                (self.put)(window);
+                0
+            }
+            Ok(None) => 0,
+            Err(error) => {
+                tracing::error!(%error, "a window could not be encoded and is lost");
+                1
+            }
+        };
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.counts = self.windows.counts().clone();
+        status.cpu = self.clock.thread_cpu();
+        status.failed += failed;
+    }
+
+    fn end_pull(&mut self, id: PullId, times: Times, reply: Option<Reply>) {
+        let pprof = self.windows.end_pull(id, times);
+        let Some(reply) = reply else { return };
+        let answer = match pprof {
+            Some(Ok(pprof_gz)) => Ok(PullReply { pprof_gz }),
+            Some(Err(error)) => Err(PullError::Failed { reason: error.to_string() }),
+            None => {
+                Err(PullError::Failed { reason: "naming was behind when it began; try again".to_owned() })
+            }
+        };
+        let _gone = reply.send(answer);
+    }
+}

@@ -1,0 +1,370 @@
+//! The account → OpenMetrics text. Every metric of the product stands here; docs/metrics.md lists them by a test.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use profiler_common::abi::PROGRAMS;
+use profiler_common::outcome::Outcome;
+
+use super::account::{Account, BudgetState, Endpoint, Lost, Sampling, Spool, WatchState, Windows};
+use super::sheet::{self, Metric, Sheet};
+use crate::deliver::push::{RefusalCause, RetryCause};
+use crate::host::WallNanos;
+
+#[cfg(test)]
+mod tests;
+
+/// A metric: its name without `flamekeeper_` and `_total`, and what it means.
+const fn m(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help }
+}
+
+/// The text for `/metrics`.
+pub fn exposition(account: Arc<Account>) -> String {
+    // Writing to memory does not fail.
+    sheet::text(move |sheet| write(sheet, &account)).unwrap_or_default()
+}
+
+fn write(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let build = &account.build;
+    let facts =
+        [("version", build.version), ("architecture", build.architecture), ("kernel", &*build.kernel)];
+    sheet.info(m("build", "Version of flamekeeper, and what it runs on."), &facts)?;
+    let metric = m("start_time_seconds", "When the daemon began, seconds since 1970.");
+    sheet.gauge(metric, seconds_since_1970(account.started_at))?;
+    sampling(sheet, &account.sampling)?;
+    bpf(sheet, account)?;
+    own(sheet, account)?;
+    tables(sheet, account)?;
+    windows(sheet, &account.windows)?;
+    targets(sheet, account)?;
+    queues(sheet, account)?;
+    spool(sheet, &account.spool)?;
+    endpoints(sheet, account)?;
+    config(sheet, account)?;
+    serve(sheet, account)?;
+    logs(sheet, account)
+}
+
+fn sampling(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
+    let count = |outcome| of.counts.get(outcome);
+    sheet.counter(m("samples", "Samples taken by the kernel half."), count(Outcome::Samples))?;
+    sheet.counter(m("sampled_cpu_seconds", "CPU time that the samples stand for."), of.cpu.as_secs_f64())?;
+    let losses = Outcome::ALL.iter().filter(|outcome| outcome.is_loss());
+    sheet.counters(
+        m("losses", "What was asked for and is missing, by cause: samples, stacks, names or process events."),
+        losses.map(|&outcome| ([("cause", outcome.label())], count(outcome))),
+    )?;
+    let ends = Outcome::ALL.iter().filter(|outcome| outcome.number() < Outcome::Samples.number());
+    sheet.counters(
+        m("stacks", "Samples by how the walk of their user stack ended; root_reached has all frames."),
+        ends.map(|&outcome| ([("outcome", outcome.label())], of.stacks.get(outcome))),
+    )?;
+    let others = [
+        (Outcome::Definitions, m("stack_definitions", "Stacks that were sent from the kernel, once each.")),
+        (
+            Outcome::Snapshots,
+            m("snapshots", "Samples that carried the top of their stack to be walked here."),
+        ),
+        (
+            Outcome::WalkedByParent,
+            m(
+                "samples_walked_by_parent",
+                "Samples of forked processes that were walked by their parent's tables.",
+            ),
+        ),
+        (Outcome::Filtered, m("ticks_filtered", "Ticks in processes that are not sampled.")),
+    ];
+    others.into_iter().try_for_each(|(outcome, metric)| sheet.counter(metric, count(outcome)))?;
+    rate(sheet, of)
+}
+
+fn rate(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
+    sheet.gauge(m("sampling_rate_hertz", "Samples a second on each CPU, now."), of.rate_hz)?;
+    sheet.gauge(
+        m("sampling_rate_configured_hertz", "Samples a second on each CPU, as configured."),
+        of.rate_configured_hz,
+    )?;
+    sheet.counters(
+        m("sampling_rate_changes", "Changes of the sampling rate, by the CPU budget or for pulls."),
+        [([("direction", "down")], of.rate_lowered), ([("direction", "up")], of.rate_raised)],
+    )?;
+    sheet.gauge(m("cpus_online", "CPUs that are online."), of.cpus_online)?;
+    sheet.gauge(m("cpus_sampled", "CPUs that are sampled."), of.cpus_sampled)?;
+    sheet.gauge_if_known(
+        m("cpu_budget_ratio", "What flamekeeper may use of one CPU; absent without a budget."),
+        of.cpu_budget_ratio,
+    )?;
+    sheet.gauge(
+        m("cpu_used_ratio", "What flamekeeper used of one CPU when it last looked, BPF programs included."),
+        of.cpu_used_ratio,
+    )?;
+    sheet.state(
+        m("cpu_budget_state", "1 for what the CPU budget does to the sampling rate, 0 for the others."),
+        BudgetState::ALL.map(BudgetState::label),
+        of.budget.label(),
+    )
+}
+
+fn bpf(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let times = || PROGRAMS.into_iter().zip(&account.bpf.run_times);
+    sheet.counters(
+        m("bpf_run_seconds", "Time in the kernel half, by program, as the programs themselves measure it."),
+        times().map(|(program, time)| ([("program", program)], seconds(Duration::from_nanos(time.nanos)))),
+    )?;
+    sheet.counters(
+        m("bpf_runs", "Runs of the kernel half, by program."),
+        times().map(|(program, time)| ([("program", program)], time.runs)),
+    )?;
+    sheet.gauges(
+        m("bpf_map_memory_bytes", "Kernel memory of the maps."),
+        account.bpf.map_bytes.iter().map(|(map, &bytes)| ([("map", &**map)], bytes)),
+    )
+}
+
+fn own(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let own = &account.own;
+    let parts = [("daemon", Some(own.cpu)), ("helpers", own.children_cpu)];
+    sheet.counters(
+        m("own_cpu_seconds", "CPU time of the daemon, and of helper processes that have ended."),
+        parts.into_iter().filter_map(|(part, time)| Some(([("part", part)], seconds(time?)))),
+    )?;
+    let gauges = [
+        (m("own_resident_memory_bytes", "Memory of the daemon in RAM."), own.resident_bytes),
+        (m("own_resident_memory_peak_bytes", "The most that it ever was."), own.resident_peak_bytes),
+        (m("own_threads", "Threads of the daemon."), own.threads),
+        (m("own_open_files", "Open files of the daemon."), own.open_files),
+    ];
+    gauges.into_iter().try_for_each(|(metric, value)| sheet.gauge_if_known(metric, value))
+}
+
+fn tables(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let of = &account.tables;
+    sheet.counters(
+        m("unwind_table_builds", "Files whose unwind rows were made, or found on disk from an earlier time."),
+        [([("source", "built")], of.built), ([("source", "reused")], of.reused)],
+    )?;
+    sheet
+        .counter(m("unwind_table_build_seconds", "CPU time that making rows took."), seconds(of.build_cpu))?;
+    sheet.gauge(m("unwind_table_memory_bytes", "Kernel memory of the unwind tables."), of.bytes)?;
+    sheet.gauge(m("unwind_table_memory_max_bytes", "What the unwind tables may take."), of.bytes_max)
+}
+
+fn windows(sheet: &mut Sheet<'_>, of: &Windows) -> fmt::Result {
+    sheet.counter(m("windows", "Windows that were finished."), of.finished)?;
+    sheet.gauge_if_known(
+        m("window_last_end_timestamp_seconds", "End of the last finished window, seconds since 1970."),
+        of.last_end.map(seconds_since_1970),
+    )?;
+    sheet.counter(
+        m("window_finish_seconds", "CPU time of naming and encoding windows."),
+        seconds(of.finish_cpu),
+    )?;
+    sheet.counter(
+        m("profiles", "Profiles in finished windows: one a label set, more for large ones."),
+        of.profiles,
+    )?;
+    sheet.counter(m("profile_samples", "Samples in finished windows."), of.samples)?;
+    sheet.counters(
+        m("profile_bytes", "Size of the profiles in finished windows, before and after compression."),
+        [([("encoding", "pprof")], of.bytes_uncompressed), ([("encoding", "gzip")], of.bytes_compressed)],
+    )?;
+    sheet.gauge(m("label_sets", "Label sets of the last window."), of.label_sets)?;
+    sheet.gauge(m("label_sets_max", "Label sets that a window may have."), of.label_sets_max)?;
+    sheet.counter(
+        m(
+            "label_set_overflow_samples",
+            "Samples under service_name=\"other\": their label set was one too many.",
+        ),
+        of.samples_in_other,
+    )
+}
+
+fn targets(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let of = &account.processes;
+    sheet.gauges(
+        m("processes", "Processes that are known, by whether they are sampled."),
+        [([("state", "sampled")], of.sampled), ([("state", "dropped")], of.dropped)],
+    )?;
+    sheet.gauge(m("services", "Distinct service names of the sampled processes."), of.services)?;
+    let kubernetes = &account.kubernetes;
+    sheet.state(
+        m("kubernetes_watch_state", "1 for how the watch on this node's pods stands, 0 for the others."),
+        WatchState::ALL.map(WatchState::label),
+        kubernetes.state.label(),
+    )?;
+    sheet.gauge(m("kubernetes_pods", "Pods of this node that are known."), kubernetes.pods)?;
+    sheet.counter(m("kubernetes_watch_failures", "Times that the watch broke."), kubernetes.failures)
+}
+
+fn queues(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let all = || account.queues.iter().map(|(&name, queue)| ([("queue", name)], queue));
+    sheet.gauges(
+        m("queue_items", "What waits in a queue."),
+        all().map(|(name, queue)| (name, queue.length)),
+    )?;
+    sheet.gauges(
+        m("queue_capacity_items", "What fits into a queue."),
+        all().map(|(name, queue)| (name, queue.capacity)),
+    )?;
+    sheet.counters(
+        m("queue_refused", "What found a queue full."),
+        all().map(|(name, queue)| (name, queue.refused)),
+    )
+}
+
+fn spool(sheet: &mut Sheet<'_>, of: &Spool) -> fmt::Result {
+    let parts =
+        || [("waiting", of.waiting), ("aside", of.aside)].map(|(name, part)| ([("state", name)], part));
+    sheet.gauges(
+        m(
+            "spool_windows",
+            "Windows on disk: waiting to be sent, or set aside because the server does not take them.",
+        ),
+        parts().map(|(state, part)| (state, part.windows)),
+    )?;
+    sheet.gauges(
+        m("spool_bytes", "Size of the windows on disk."),
+        parts().map(|(state, part)| (state, part.bytes)),
+    )?;
+    sheet.gauge(m("spool_max_bytes", "What the spool may take."), of.bytes_max)?;
+    sheet.gauges(
+        m("spool_oldest_age_seconds", "Age of the oldest window on disk; absent if there is none."),
+        parts().into_iter().filter_map(|(state, part)| Some((state, seconds(part.oldest_age?)))),
+    )?;
+    sheet.gauge(
+        m("spool_writable", "1 if the last write into the spool went well."),
+        u64::from(of.is_writable),
+    )?;
+    lost(
+        sheet,
+        m("spool_dropped_profiles", "Profiles that were thrown away on disk, by reason."),
+        m("spool_dropped_samples", "Samples in profiles that were thrown away on disk, by reason."),
+        || of.dropped.iter().map(|(&reason, &lost)| ([("reason", reason)], lost)),
+    )
+}
+
+fn lost<'a, const N: usize, I>(
+    sheet: &mut Sheet<'_>,
+    profiles: Metric,
+    samples: Metric,
+    rows: impl Fn() -> I,
+) -> fmt::Result
+where
+    I: Iterator<Item = ([(&'static str, &'a str); N], Lost)>,
+{
+    sheet.counters(profiles, rows().map(|(labels, lost)| (labels, lost.profiles)))?;
+    sheet.counters(samples, rows().map(|(labels, lost)| (labels, lost.samples)))
+}
+
+fn endpoints(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
+    type Number = fn(&Endpoint) -> u64;
+    let counters: [(Metric, Number); 3] = [
+        (m("push_profiles", "Profiles that the database took."), |of| of.profiles),
+        (m("push_samples", "Samples in profiles that the database took."), |of| of.samples),
+        (m("push_bytes", "Bytes of requests to the database, failed ones too."), |of| of.bytes),
+    ];
+    for (metric, value) in counters {
+        sheet.counters(metric, all().map(|(labels, of)| (labels, value(of))))?;
+    }
+    sheet.counters(
+        m("push_seconds", "Time that requests to the database took, failed ones too."),
+        all().map(|(labels, of)| (labels, seconds(of.time))),
+    )?;
+    let with_cause = |name: [(&'static str, _); 1], cause: &'static str| [name[0], ("cause", cause)];
+    sheet.counters(
+        m("push_retries", "Attempts that failed and may pass later, by cause."),
+        all().flat_map(|(labels, of)| {
+            let count = |cause| of.retries.get(&cause).copied().unwrap_or(0);
+            RetryCause::ALL.map(|cause| (with_cause(labels, cause.as_str()), count(cause)))
+        }),
+    )?;
+    lost(
+        sheet,
+        m("push_refused_profiles", "Profiles that the database never will take, by cause."),
+        m("push_refused_samples", "Samples in profiles that the database never will take, by cause."),
+        || {
+            all().flat_map(|(labels, of)| {
+                refused(of).map(move |(cause, lost)| (with_cause(labels, cause), lost))
+            })
+        },
+    )?;
+    endpoint_states(sheet, account)
+}
+
+/// Also what was set aside: the server said "later" ten times while others passed.
+fn refused(of: &Endpoint) -> impl Iterator<Item = (&'static str, Lost)> + '_ {
+    let by_answer = RefusalCause::ALL
+        .into_iter()
+        .map(|cause| (cause.as_str(), of.refused.get(&cause).copied().unwrap_or_default()));
+    by_answer.chain([("too_many_attempts", of.set_aside)])
+}
+
+fn endpoint_states(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
+    sheet.gauges(
+        m("push_windows_waiting", "Windows on disk that wait for the database."),
+        all().map(|(labels, of)| (labels, of.windows_waiting)),
+    )?;
+    sheet.gauges(
+        m("push_backoff_seconds", "Time until the next attempt; 0 if nothing holds it back."),
+        all().map(|(labels, of)| (labels, seconds(of.backoff))),
+    )?;
+    sheet.gauges(
+        m(
+            "push_last_success_timestamp_seconds",
+            "When the database last took a profile, seconds since 1970.",
+        ),
+        all().filter_map(|(labels, of)| Some((labels, seconds_since_1970(of.last_success?)))),
+    )
+}
+
+fn config(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let of = &account.config;
+    sheet.counters(
+        m("config_loads", "Configurations that were read; after a refused one the one before goes on."),
+        [([("result", "taken")], of.taken), ([("result", "refused")], of.refused)],
+    )?;
+    sheet.gauge(
+        m("config_taken_timestamp_seconds", "When the configuration in force was read, seconds since 1970."),
+        seconds_since_1970(of.taken_at),
+    )
+}
+
+fn serve(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let of = &account.serve;
+    let requests: Vec<_> =
+        of.requests.iter().map(|(&(route, status), &count)| (route, status.to_string(), count)).collect();
+    sheet.counters(
+        m("http_requests", "Requests to this server, by route and status."),
+        requests.iter().map(|(route, status, count)| ([("route", *route), ("status", &**status)], *count)),
+    )?;
+    sheet.counters(
+        m("http_refusals", "Requests that were refused for who asked, by reason."),
+        of.refusals.iter().map(|(&reason, &count)| ([("reason", reason)], count)),
+    )?;
+    sheet.counter(m("http_connections", "Connections to this server."), of.connections)?;
+    sheet.gauge(m("http_connections_open", "Connections that are open."), of.connections_open)?;
+    sheet
+        .counter(m("http_accept_failures", "Connections that could not be accepted."), of.accept_failures)?;
+    sheet.gauge(m("pulls_open", "Profiles that are being taken on demand."), of.pulls_open)
+}
+
+fn logs(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let of = &account.logs;
+    sheet.counters(
+        m("log_lines", "Lines of the log, by level."),
+        of.written.iter().map(|&(level, count)| ([("level", level)], count)),
+    )?;
+    sheet.counter(m("log_lines_swallowed", "Lines that were left out: too many of their kind."), of.swallowed)
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
+fn seconds_since_1970(at: WallNanos) -> f64 {
+    Duration::from_nanos(at.0).as_secs_f64()
+}

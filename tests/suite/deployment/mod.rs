@@ -1,0 +1,32 @@
+//! `deploy/`: what a host, a cluster and a composed set of containers are given, each read by the program that is to take it.
+//!
+//! Nothing here starts a daemon on this machine; what needs an engine or a machine of its own says that it was skipped.
+
+mod chart;
+mod container;
+mod syscalls;
+mod systemd;
+
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// The capabilities that the product needs, in the order of its documentation.
+const CAPABILITIES: [&str; 6] = [
+    "CAP_BPF",
+    "CAP_PERFMON",
+    "CAP_SYS_PTRACE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_SYSLOG",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// A file below `deploy/`.
+fn path(name: &str) -> PathBuf {
+    profiler_tests::repository().join("deploy").join(name)
+}
+
+/// Its text.
+fn text(name: &str) -> Result<String> {
+    let path = path(name);
+    std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
