@@ -21,6 +21,7 @@ pub mod privileges;
 pub mod process;
 pub mod record;
 pub mod sample;
+pub mod spool;
 pub mod symbolize;
 pub mod targets;
 pub mod telemetry;

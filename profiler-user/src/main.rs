@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use profiler_user::attribute::kubernetes::{self, PodEnvironment, Reach};
-use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, TargetsArgs};
+use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, SpoolArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
 use profiler_user::daemon::{self, DaemonError, Environment};
 use profiler_user::doctor;
 use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::privileges::{KernelVersion, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
+use profiler_user::spool;
 use profiler_user::symbolize::dwarf;
 use profiler_user::targets;
 use profiler_user::telemetry::logs::{self, LogOptions};
@@ -55,6 +56,7 @@ fn run() -> ExitCode {
     match cli.command {
         Command::Record(args) => run_record(args),
         Command::Daemon(args) => run_daemon(args),
+        Command::Spool(args) => run_spool(&args),
         Command::Doctor(args) => run_doctor(&args),
         Command::Targets(args) => run_targets(&args),
     }
@@ -136,6 +138,19 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
     let environment = Environment::read(|name| std::env::var(name).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
+}
+
+fn run_spool(args: &SpoolArgs) -> ExitCode {
+    let mut out = std::io::BufWriter::new(stdout().lock());
+    let mut messages = stderr();
+    let is_terminal = stdout().is_terminal();
+    let mut console = spool::Console { out: &mut out, messages: &mut messages, is_terminal };
+    let status = spool::run(args, Clock::host().wall_now(), &mut console);
+    let _unheard = out.flush();
+    status.map(ExitCode::from).unwrap_or_else(|error| {
+        complain(&error.to_string());
+        ExitCode::from(error.exit_code())
+    })
 }
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {

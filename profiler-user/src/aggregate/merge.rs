@@ -82,6 +82,11 @@ impl Merger {
         tally.weight = tally.weight.saturating_add(sample.weight);
     }
 
+    /// How many distinct samples there are.
+    pub fn len(&self) -> usize {
+        self.tallies.len()
+    }
+
     /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.tallies.is_empty()

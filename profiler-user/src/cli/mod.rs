@@ -4,6 +4,7 @@
 mod daemon;
 mod doctor;
 mod record;
+mod spool;
 mod targets;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 pub use daemon::DaemonArgs;
 pub use doctor::DoctorArgs;
 pub use record::{EventArg, RecordArgs, UnwindArg};
+pub use spool::{ExportArgs, LsArgs, SpoolArgs, SpoolCommand};
 pub use targets::{ShowArg, TargetsArgs};
 
 /// Where does the CPU time of this host go? Kernel and user code of every process, by name.
@@ -36,6 +38,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// List every process that a running daemon knows: its labels, what named it, and why it is not sampled
     Targets(TargetsArgs),
+    /// Look at what waits in the daemon's spool, or was set aside there
+    Spool(SpoolArgs),
 }
 
 /// As people write it; a bare number is seconds.

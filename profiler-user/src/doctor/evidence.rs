@@ -3,9 +3,11 @@
 //! Never fails: what could not be found out is a value too.
 
 use std::io;
+use std::path::Path;
 
 use profiler_common::abi::{ABI_VERSION, SamplerConfig};
 
+use crate::attribute::containers::{ContainerFolders, SourceStatus};
 use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
@@ -154,6 +156,8 @@ pub(super) struct Evidence {
     pub(super) map_files: Result<(), Refusal>,
     /// Asking the API server for this node's pods.
     pub(super) pods: Pods,
+    /// State folders of container runtimes, where distributions have them.
+    pub(super) containers: Vec<SourceStatus>,
 }
 
 impl Evidence {
@@ -194,6 +198,7 @@ impl Evidence {
             others: others(proc),
             map_files: map_files(proc),
             pods: pods.into(),
+            containers: ContainerFolders::below(Path::new("/")).status(),
         }
     }
 }

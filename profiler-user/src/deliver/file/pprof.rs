@@ -3,7 +3,7 @@
 //! ```text
 //!   values    samples/count, and cpu/nanoseconds (CPU clock) or cycles/count; for a database the latter alone
 //!   period    cpu/nanoseconds with its length; cycles/count with length 0: there is no fixed one
-//!   labels    process_executable_name, thread_name; numbers: pid, tid; for a database none
+//!   labels    process_executable_name, thread_name; numbers: pid, tid; for a database none; of series theirs
 //!   mappings  the heaviest process' program first (tools print it as "File:"), kernel and the like last
 //! ```
 //!
@@ -19,6 +19,7 @@ use prost::Message;
 use super::frames::{at, base_name};
 use super::pprof_proto as proto;
 use crate::aggregate::profile::{Line, Location, Profile, Sample, SampledEvent, Space};
+use crate::attribute::labels::Labels;
 
 /// Entries a piece holds before it is encoded.
 const PIECE_ENTRIES: usize = 512;
@@ -29,15 +30,21 @@ const COMPRESSION_LEVEL: u32 = 3;
 
 /// Who will read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::deliver) enum Reader {
+pub(in crate::deliver) enum Reader<'a> {
     /// Somebody with pprof's own tools: all that is known.
     Tools,
     /// A profile database, which makes a series of each kind of value and of each text label.
     Database,
+    /// Somebody with pprof's own tools, of what came back from series: the labels of each process, by its index.
+    Series(&'a [Labels]),
 }
 
 /// Encodes, compresses and writes. Gives the bytes before compression.
-pub(in crate::deliver) fn write(profile: &Profile, reader: Reader, out: &mut dyn Write) -> io::Result<u64> {
+pub(in crate::deliver) fn write(
+    profile: &Profile,
+    reader: Reader<'_>,
+    out: &mut dyn Write,
+) -> io::Result<u64> {
     let mut encoder = Encoder {
         reader,
         plain_bytes: 0,
@@ -64,7 +71,7 @@ fn signed(value: u64) -> i64 {
 }
 
 struct Encoder<'a, W: Write> {
-    reader: Reader,
+    reader: Reader<'a>,
     plain_bytes: u64,
     strings: Strings<'a>,
     piece: proto::Profile,
@@ -78,7 +85,7 @@ impl<'a, W: Write> Encoder<'a, W> {
     }
 
     fn header(&mut self, profile: &'a Profile) {
-        let samples = (self.reader == Reader::Tools).then(|| self.value_type("samples", "count"));
+        let samples = (self.reader != Reader::Database).then(|| self.value_type("samples", "count"));
         let (weight, period) = match profile.event {
             SampledEvent::CpuClock { period_nanos } => (self.value_type("cpu", "nanoseconds"), period_nanos),
             SampledEvent::Cycles { .. } => (self.value_type("cycles", "count"), 0),
@@ -156,6 +163,11 @@ impl<'a, W: Write> Encoder<'a, W> {
                 Reader::Tools => {
                     (vec![signed(sample.count), signed(sample.weight)], self.labels(profile, sample))
                 }
+                Reader::Series(labels) => {
+                    let process = at(&profile.threads, sample.thread).process;
+                    let labels = self.series_labels(at(labels, process));
+                    (vec![signed(sample.count), signed(sample.weight)], labels)
+                }
                 Reader::Database => (vec![signed(sample.weight)], Vec::new()),
             };
             let stack = at(&profile.stacks, sample.stack);
@@ -175,6 +187,15 @@ impl<'a, W: Write> Encoder<'a, W> {
         labels.push(self.number_label("pid", process.pid));
         labels.push(self.number_label("tid", thread.tid));
         labels
+    }
+
+    fn series_labels(&mut self, labels: &'a Labels) -> Vec<proto::Label> {
+        let label = |(name, value)| proto::Label {
+            key: self.strings.index(name),
+            str: self.strings.index(value),
+            num: 0,
+        };
+        labels.iter().map(label).collect()
     }
 
     /// A label; none for an empty text, which readers would take for the number 0.

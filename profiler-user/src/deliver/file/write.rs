@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use super::beside::TemporaryFile;
 use super::error::OutputError;
-use super::format::{EncodeError, Format};
+use super::format::EncodeError;
 use super::plan::{Destination, OutputPlan, Target, folder_of};
 use crate::aggregate::profile::Profile;
 
@@ -28,18 +28,26 @@ pub fn write_all(profile: &Profile, plan: &OutputPlan) -> Vec<OutputReport> {
 }
 
 fn write(profile: &Profile, target: &Target) -> Result<u64, OutputError> {
+    write_by(target, |out| target.format.encode(profile, out))
+}
+
+/// Writes one output with an encoder of the caller's. Gives the bytes written.
+pub(in crate::deliver) fn write_by(
+    target: &Target,
+    encode_to: impl FnOnce(&mut dyn Write) -> Result<(), EncodeError>,
+) -> Result<u64, OutputError> {
     let written = match &target.destination {
-        Destination::Stdout => encode(profile, target.format, io::stdout().lock()),
+        Destination::Stdout => encode(encode_to, io::stdout().lock()),
         Destination::File(path) => {
             TemporaryFile::create_in(folder_of(path)).map_err(EncodeError::Io).and_then(|temporary| {
-                let bytes = encode(profile, target.format, temporary.file())?;
+                let bytes = encode(encode_to, temporary.file())?;
                 temporary.rename_to(path)?;
                 Ok(bytes)
             })
         }
         Destination::InPlace(path) => {
             let opened = OpenOptions::new().write(true).open(path);
-            opened.map_err(EncodeError::Io).and_then(|file| encode(profile, target.format, file))
+            opened.map_err(EncodeError::Io).and_then(|file| encode(encode_to, file))
         }
     };
     written.map_err(|error| match error {
@@ -48,9 +56,12 @@ fn write(profile: &Profile, target: &Target) -> Result<u64, OutputError> {
     })
 }
 
-fn encode(profile: &Profile, format: Format, out: impl Write) -> Result<u64, EncodeError> {
+fn encode(
+    encode_to: impl FnOnce(&mut dyn Write) -> Result<(), EncodeError>,
+    out: impl Write,
+) -> Result<u64, EncodeError> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, Counted { inner: out, bytes: 0 });
-    format.encode(profile, &mut out)?;
+    encode_to(&mut out)?;
     out.flush()?;
     Ok(out.get_ref().bytes)
 }

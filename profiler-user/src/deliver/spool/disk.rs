@@ -65,6 +65,18 @@ impl Folder {
         Self { path: path.to_owned(), opened: Mutex::new(None) }
     }
 
+    /// Opens a folder to look into: neither made nor locked, whoever it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there or cannot be opened.
+    pub fn to_read(path: &Path) -> Result<Self, SpoolError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| SpoolError::Unavailable { path: path.to_owned(), source: error.into() })?;
+        Ok(Self { path: path.to_owned(), opened: Mutex::new(Some(Arc::new(opened))) })
+    }
+
     fn folder(&self) -> io::Result<Arc<OwnedFd>> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.clone().ok_or_else(|| io::ErrorKind::NotFound.into())

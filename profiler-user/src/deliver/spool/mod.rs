@@ -26,10 +26,12 @@ use crate::host::{Clock, MonotonicNanos, WallNanos};
 
 pub mod account;
 mod disk;
+pub mod export;
 pub mod format;
 pub mod id;
 mod index;
 mod pace;
+pub mod read;
 mod replay;
 mod schedule;
 mod sender;
@@ -78,6 +80,17 @@ pub enum SpoolError {
         /// How many there are.
         count: usize,
     },
+}
+
+/// How far a profile has come with one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateOf<'a> {
+    /// Which endpoint.
+    pub key: state::EndpointKey,
+    /// What it was called when the window was written.
+    pub name: &'a str,
+    /// How far.
+    pub state: state::State,
 }
 
 /// Bounds of a spool.

@@ -61,7 +61,7 @@ pub(super) struct Writer {
 
 /// What a mark means for the folder.
 #[derive(Debug)]
-pub(super) struct Chore {
+pub(crate) struct Chore {
     id: WindowId,
     key: EndpointKey,
     is_done: bool,
@@ -243,7 +243,7 @@ impl Spool {
     }
 
     /// Says how far profiles of a window have come with an endpoint; gives what is to be done about it on disk.
-    pub(super) fn mark(
+    pub(crate) fn mark(
         &self,
         id: WindowId,
         key: EndpointKey,
@@ -265,7 +265,7 @@ impl Spool {
     }
 
     /// Brings the folder up to date: waits for the disk. The file goes when all is done.
-    pub(super) fn carry_out(&self, chore: &Chore) {
+    pub(crate) fn carry_out(&self, chore: &Chore) {
         if !(chore.is_done && self.remove_done_file(chore.id)) {
             // If that fails it is sent again after a restart; there is nothing to be done about it here.
             let _unmarked = self.write_states(chore.id, chore.key);
