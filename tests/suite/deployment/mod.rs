@@ -4,6 +4,7 @@
 
 mod chart;
 mod container;
+mod filters;
 mod images;
 mod install;
 mod syscalls;
