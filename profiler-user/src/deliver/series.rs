@@ -30,16 +30,22 @@ pub fn encode_for_tools(profile: &Profile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Encodes a series, in as many profiles as the limits ask for. A sample that is too large by itself stays as it is: the
-/// database will say so.
+/// Between two profiles of a series: of those that begin in one millisecond the database's first storage shows one alone (tried).
+const PROFILE_DISTANCE_NANOS: u64 = 1_000_000;
+
+/// Encodes a series, in as many profiles as the limits ask for, each a moment after the one before. A sample that is too
+/// large by itself stays as it is: the database will say so.
 pub fn encode_for_database(
     labels: &Labels,
     profile: &Profile,
     limits: SizeLimits,
 ) -> io::Result<Vec<SeriesProfile>> {
+    let started_nanos = profile.started_nanos;
     let mut profiles = Vec::new();
     let mut waiting = vec![profile.clone()];
-    while let Some(profile) = waiting.pop() {
+    while let Some(mut profile) = waiting.pop() {
+        let before = u64::try_from(profiles.len()).unwrap_or(u64::MAX);
+        profile.started_nanos = started_nanos.saturating_add(before.saturating_mul(PROFILE_DISTANCE_NANOS));
         let is_long = profile.samples.len() > limits.samples_max;
         let encoded = if is_long { None } else { Some(encode(labels, &profile)?) };
         let fits = |encoded: &SeriesProfile| encoded.uncompressed_bytes <= limits.profile_bytes_max;
