@@ -174,6 +174,15 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn endpoints_are_not_too_many_and_each_is_given_once() {
+    let table = |name: usize| format!("[[push]]\nurl = 'http://{name}'\n");
+    let many: String = (0..9).map(table).collect();
+    check_errors(&many, expect!["config.toml:1:1: push: 9 endpoints are more than the 8 that are fed"]);
+    let tenants = "[[push]]\nurl = 'http://1'\ntenant = 'a'\n";
+    check_errors(&format!("{}{tenants}{}", table(1), table(1)), expect!["config.toml:7:7: push[2].url: is push[0] again, url and tenant; give each once"]);
+}
+
+#[test]
 fn files_of_an_endpoint_are_looked_into() {
     check_errors(
         "[[push]]\nurl = 'https://a'\ntls.ca_file = 'Cargo.toml'\n[[push]]\nurl = 'https://b'\nbearer_token_file = 'src/lib.rs'\n",

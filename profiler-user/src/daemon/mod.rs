@@ -38,8 +38,7 @@ use crate::capture::{CaptureError, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
-use crate::deliver::spool::state::Endpoint as SpoolEndpoint;
-use crate::deliver::spool::{Spool, SpoolSettings};
+use crate::deliver::spool::Spool;
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
 use crate::sample::TickSource;
@@ -49,7 +48,7 @@ pub use error::DaemonError;
 use labelling::{Labelling, Sources};
 use metadata::Metadata;
 use names::Names;
-use network::{Network, endpoint_key};
+use network::Network;
 use sampling::{Sampling, label_budget};
 use self_account::SelfAccounts;
 use sender::EndpointCounts;
@@ -88,7 +87,6 @@ pub async fn run(
     let config = Arc::clone(watcher.config());
     let kernel = KernelVersion::running();
     let log = Arc::new(log);
-    let drain_timeout = config.shutdown.drain_timeout;
 
     // Everything that can fail, while all rights are there.
     let server = Server::bind(&config.http.listen, Limits::default())?;
@@ -119,6 +117,7 @@ pub async fn run(
     let (stop, stopping) = watch::channel(false);
     let (network_stop, network_stopping) = watch::channel(false);
     let (to_others, config_now) = watch::channel(Arc::clone(&config));
+    let config_at_end = config_now.clone();
     let (pulls, pull_requests) = mpsc::channel(PULL_REQUESTS_MAX);
     let (hangups, hangups_seen) = mpsc::channel(1);
     let (targets, targets_now) = watch::channel(Arc::new(TargetsSnapshot::default()));
@@ -157,6 +156,7 @@ pub async fn run(
         host: host.clone(),
     };
     let ended = sampling.run().await;
+    let drain_timeout = config_at_end.borrow().shutdown.drain_timeout;
     signals.abort();
     tell_manager(&[sd_notify::NotifyState::Stopping]);
     account.stopping();
@@ -172,23 +172,8 @@ pub async fn run(
 }
 
 fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> {
-    let settings = SpoolSettings {
-        max_bytes: config.spool.max_bytes.as_u64(),
-        min_free_bytes: config.spool.min_free_bytes.map(|bytes| bytes.as_u64()),
-        ..SpoolSettings::default()
-    };
-    // Sending takes a moment, and clocks differ a little.
-    let takes_back = config.spool.reject_older_than.saturating_sub(Duration::from_secs(60));
-    let endpoint = |table: &crate::config::Endpoint| SpoolEndpoint {
-        key: endpoint_key(table),
-        name: table
-            .to_push()
-            .validate()
-            .map_or_else(|_| table.url.to_string(), |endpoint| endpoint.name().to_owned()),
-        takes_back: Some(takes_back),
-    };
-    let endpoints = config.push.endpoints.iter().map(endpoint).collect();
-    Ok(Spool::open_folder(&config.spool.dir, settings, endpoints, host)?)
+    let (limits, endpoints) = (config.spool.limits(), config.spool_endpoints());
+    Ok(Spool::open_folder(&config.spool.dir, limits, endpoints, host)?)
 }
 
 fn open_session(

@@ -208,6 +208,11 @@ impl Control {
         self.log.set_level(config.log.level.to_tracing());
         self.access.send_replace(Arc::new(access(config)));
         self.config.send_replace(Arc::clone(config));
+        self.pushing.spool.set_limits(config.spool.limits());
+        if let Err(error) = self.pushing.spool.set_endpoints(config.spool_endpoints()) {
+            // A configuration that was loaded has no more than there is room for.
+            tracing::error!(%error, "the spool goes on with the endpoints that it had");
+        }
         self.pushing.follow(config, tasks);
     }
 }
@@ -228,7 +233,7 @@ impl Pushing {
     /// Feeds the endpoints of this configuration, and no others.
     fn follow(&mut self, config: &DaemonConfig, tasks: &mut JoinSet<()>) {
         let wanted: BTreeMap<EndpointKey, EndpointConfig> =
-            config.push.endpoints.iter().map(|table| (endpoint_key(table), table.to_push())).collect();
+            config.push.endpoints.iter().map(|table| (table.spool_key(), table.to_push())).collect();
         // Dropping its sender ends a replay that is configured no more, or otherwise.
         self.running.retain(|key, (running, _)| wanted.get(key) == Some(running));
         let mut names = Vec::new();
@@ -271,9 +276,4 @@ impl Pushing {
         });
         ends
     }
-}
-
-/// Which endpoint it is to the spool.
-pub(super) fn endpoint_key(endpoint: &crate::config::Endpoint) -> EndpointKey {
-    EndpointKey::new(endpoint.url.as_str(), endpoint.tenant.as_deref().unwrap_or(""))
 }
