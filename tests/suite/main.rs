@@ -6,6 +6,7 @@
 mod commands;
 mod configuration;
 mod containers;
+mod daemon;
 mod debug_files;
 mod deployment;
 mod doctor;

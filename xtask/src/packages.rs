@@ -44,7 +44,11 @@ const NEEDS: [Need; 21] = [
         program: Some("qemu-aarch64"),
         why: "stacks of arm64: recorded under emulation",
     },
-    Need { package: "runc", program: Some("runc"), why: "containers: with the paths of pods" },
+    Need {
+        package: "runc",
+        program: Some("runc"),
+        why: "containers: with the paths of pods, with the rights that the chart gives",
+    },
     Need {
         package: "podman",
         program: Some("podman"),
@@ -57,7 +61,7 @@ const NEEDS: [Need; 21] = [
         why: "containers: containerd's, with annotations of CRI",
     },
     Need { package: "default-jdk-headless", program: Some("javac"), why: "a virtual machine" },
-    Need { package: "runc", program: Some("runc"), why: "containers with the rights that the chart gives" },
+    Need { package: "mmdebstrap", program: Some("mmdebstrap"), why: "a Debian to install into" },
     Need {
         package: "strace",
         program: Some("strace"),

@@ -23,6 +23,9 @@ pub struct SessionConfig {
     pub include_self: bool,
     /// Whether single samples are kept by time, besides being counted.
     pub keep_timeline: bool,
+    /// File descriptors that sampled files may hold, if the process may have as many. Between two cuts all that were
+    /// sampled are kept open, so that a file that is deleted meanwhile is named: a session that is cut once needs many.
+    pub open_files_max: usize,
 }
 
 /// Which processes are sampled: all of them if nothing is said.

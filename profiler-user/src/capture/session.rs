@@ -113,7 +113,7 @@ impl<A: Admission> Session<A> {
         let sampler_config = sampler_config(&config, host, shares_ids, ring_bytes, &mut warnings)?;
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
-        let descriptors_max = descriptors_max(cpus.len(), blocks);
+        let descriptors_max = descriptors_max(cpus.len(), blocks).min(config.open_files_max);
         let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
         let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.

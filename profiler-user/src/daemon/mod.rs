@@ -75,6 +75,10 @@ const PULL_REQUESTS_MAX: usize = 8;
 /// After the last window is in the spool: for what is under way in the network.
 const NETWORK_ENDS_WITHIN: Duration = Duration::from_secs(8);
 
+/// File descriptors that sampled files may hold: more than are sampled on a host at a time. What was not for a while is
+/// closed anyway.
+const OPEN_FILES_MAX: usize = 1024;
+
 /// Runs the daemon until a signal ends it.
 pub async fn run(
     loader: Loader,
@@ -167,7 +171,7 @@ pub async fn run(
     }
     network_stop.send_replace(true);
     join_within(network, NETWORK_ENDS_WITHIN).await;
-    tracing::info!("ended");
+    account.last_words();
     Ok(())
 }
 
@@ -191,6 +195,7 @@ fn open_session(
         cache_dir: config.sampling.cache_dir.clone(),
         include_self: config.sampling.include_self,
         keep_timeline: false,
+        open_files_max: OPEN_FILES_MAX,
     };
     let (entered, is_entered) = sync_channel(1);
     let surroundings = Surroundings {

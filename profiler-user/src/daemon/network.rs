@@ -209,10 +209,6 @@ impl Control {
         self.access.send_replace(Arc::new(access(config)));
         self.config.send_replace(Arc::clone(config));
         self.pushing.spool.set_limits(config.spool.limits());
-        if let Err(error) = self.pushing.spool.set_endpoints(config.spool_endpoints()) {
-            // A configuration that was loaded has no more than there is room for.
-            tracing::error!(%error, "the spool goes on with the endpoints that it had");
-        }
         self.pushing.follow(config, tasks);
     }
 }
@@ -234,6 +230,9 @@ impl Pushing {
     fn follow(&mut self, config: &DaemonConfig, tasks: &mut JoinSet<()>) {
         let wanted: BTreeMap<EndpointKey, EndpointConfig> =
             config.push.endpoints.iter().map(|table| (table.spool_key(), table.to_push())).collect();
+        if let Err(error) = self.spool.set_endpoints(config.spool_endpoints()) {
+            tracing::error!(%error, "the spool keeps the endpoints that it had");
+        }
         // Dropping its sender ends a replay that is configured no more, or otherwise.
         self.running.retain(|key, (running, _)| wanted.get(key) == Some(running));
         let mut names = Vec::new();

@@ -145,6 +145,23 @@ impl SelfAccounts {
         *lock(&self.cpus) = Cpus { online, sampled };
     }
 
+    /// What became of all samples, as the last line of the log.
+    pub(super) fn last_words(&self) {
+        let account = self.whole();
+        let sampled = account.sampling.counts.get(Outcome::Samples);
+        for (name, endpoint) in &account.endpoints {
+            tracing::info!(
+                endpoint = &**name,
+                delivered = endpoint.samples,
+                refused = endpoint.refused.values().map(|lost| lost.samples).sum::<u64>(),
+                "samples"
+            );
+        }
+        let waiting = account.spool.waiting.windows;
+        let (windows, in_windows) = (account.windows.finished, account.windows.samples);
+        tracing::info!(sampled, in_windows, windows, waiting, "ended");
+    }
+
     fn facts(&self) -> Facts {
         let Cpus { online, sampled } = lock(&self.cpus).clone();
         let turned_at = MonotonicNanos(self.sampling_turned_at.load(Ordering::Relaxed));

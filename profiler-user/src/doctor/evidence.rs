@@ -3,9 +3,11 @@
 //! Never fails: what could not be found out is a value too.
 
 use std::io;
+use std::path::Path;
 
 use profiler_common::abi::{ABI_VERSION, SamplerConfig};
 
+use crate::attribute::containers::{ContainerFolders, SourceStatus};
 use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
@@ -152,6 +154,8 @@ pub(super) struct Evidence {
     pub(super) others: Others,
     /// Opening a file of our own through `map_files`.
     pub(super) map_files: Result<(), Refusal>,
+    /// State folders of container runtimes, where distributions have them.
+    pub(super) containers: Vec<SourceStatus>,
     /// Asking the API server for this node's pods.
     pub(super) pods: Pods,
 }
@@ -193,6 +197,7 @@ impl Evidence {
             init_stat: first_byte(proc, "1/stat"),
             others: others(proc),
             map_files: map_files(proc),
+            containers: ContainerFolders::below(Path::new("/")).status(),
             pods: pods.into(),
         }
     }

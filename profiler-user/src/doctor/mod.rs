@@ -24,7 +24,7 @@ use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
 use crate::sample::capabilities::Capability;
 use evidence::Evidence;
-use judge::{kernel, limits, pods, processes, rights};
+use judge::{containers, kernel, limits, pods, processes, rights};
 
 /// One line of the report.
 struct Check {
@@ -77,6 +77,7 @@ const CHECKS: &[Check] = &[
     Check { id: "hidepid", title: "hidden processes", judge: processes::hidden },
     Check { id: "other_processes", title: "other processes", judge: processes::others },
     Check { id: "map_files", title: "deleted programs", judge: processes::map_files },
+    Check { id: "containers", title: "container names", judge: containers::names },
     Check { id: "kubernetes", title: "pods of this node", judge: pods::pods },
 ];
 

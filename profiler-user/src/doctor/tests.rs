@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 
 use super::evidence::{Others, Pods, Refusal, Symbols};
 use super::*;
+use crate::attribute::containers::{SourceState, SourceStatus};
 use crate::sample::capabilities::Capabilities;
 
 /// A virtual machine on which nothing is lost, profiled by root.
@@ -48,8 +49,13 @@ fn healthy() -> Evidence {
         init_stat: Ok(()),
         others: Others { readable: 80, refused: 1, reason: "permission denied".to_owned() },
         map_files: Ok(()),
+        containers: vec![source("Docker", SourceState::Absent), source("rootless", SourceState::Ready)],
         pods: Pods::Answered { node: "node-7".to_owned(), pods: 12 },
     }
+}
+
+fn source(source: &'static str, state: SourceState) -> SourceStatus {
+    SourceStatus { source, path: PathBuf::from("/run").join(source), state }
 }
 
 fn refused<T>(kind: ErrorKind) -> Result<T, Refusal> {
@@ -117,6 +123,7 @@ fn a_virtual_machine_without_tracefs_and_counters_is_all_right() {
         ok       hidden processes        none
         ok       other processes         mappings of 80 of 81 looked at can be read
         ok       deleted programs        their files can be read
+        ok       container names         no container runtime keeps its state here
         ok       pods of this node       12 on node-7
 
         ok: this host can be profiled in full
@@ -409,6 +416,37 @@ fn a_refusal_of_our_own_program_asks_for_a_report() {
 
         cannot profile this host: sampling program
     "#]],
+    );
+}
+
+#[test]
+fn container_runtimes_are_named_and_one_that_hides_its_state_is_a_loss() {
+    assert_eq!(note("containers", |_| ()), "no container runtime keeps its state here");
+    let found = note("containers", |e| {
+        e.containers =
+            ["Docker", "containerd", "containerd"].map(|name| source(name, SourceState::Ready)).into();
+    });
+    assert_eq!(found, "can be read: Docker, containerd");
+    check(
+        |e| {
+            drop_capabilities(e, CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE);
+            e.containers = vec![source("containerd", SourceState::Refused("permission denied".to_owned()))];
+        },
+        expect![[r#"
+            limited  CAP_DAC_READ_SEARCH     not held
+                     cost: programs that only their owner may read show addresses, not
+                           functions
+                     cure: run it as root, or give the program its capabilities once:
+                       $ sudo /usr/bin/flamekeeper …
+                       $ sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog,cap_checkpoint_restore+ep /usr/bin/flamekeeper
+            limited  container names         containerd (/run/containerd): permission denied
+                     cost: its containers are known by their ids alone, and called by their
+                           executables
+                     cure: give flamekeeper CAP_DAC_READ_SEARCH, as said above
+
+            limited: profiling works, but something is lost: CAP_DAC_READ_SEARCH, container
+              names
+        "#]],
     );
 }
 

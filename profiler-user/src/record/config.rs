@@ -100,6 +100,7 @@ impl Config {
                     cache_dir: (!args.cache_dir.is_empty()).then(|| args.cache_dir.into()),
                     include_self: args.include_self,
                     keep_timeline: false, // what the outputs need is not known yet
+                    open_files_max: usize::MAX,
                 },
                 duration: args.duration,
                 outputs: args.outputs,

@@ -18,8 +18,8 @@ use crate::process::namespace::{FinalLink, ProcessRoot};
 
 /// Lines of all maps together: 20 MB at worst.
 const LINES_MAX: usize = 1 << 19;
-/// A map is forgotten when its process was not asked for in so many windows: ten minutes of 15 s.
-const UNUSED_WINDOWS_MAX: u64 = 40;
+/// A map is forgotten when its process was not asked for in so long: ten minutes.
+const UNUSED_NANOS_MAX: u64 = 600_000_000_000;
 /// What a byte costs to read (measured: 2 to 3 ns).
 const NANOS_A_BYTE: u64 = 3;
 /// Read at a time even if the time is nearly used up, so that it goes on at all.
@@ -32,7 +32,7 @@ const NANOS_A_SECOND: u64 = 300_000;
 #[derive(Debug, Default)]
 struct Kept {
     map: PerfMap,
-    last_used: u64,
+    last_used: MonotonicNanos,
 }
 
 /// See the head of this file.
@@ -40,13 +40,13 @@ struct Kept {
 pub(super) struct PerfMaps {
     maps: HashMap<ProcessKey, Kept>,
     budget: ReaderBudget,
-    window: u64,
+    now: MonotonicNanos,
 }
 
 impl PerfMaps {
     /// For a single window, which is to be complete.
     pub(super) fn of_one_window() -> Self {
-        Self { maps: HashMap::new(), budget: ReaderBudget::unlimited(), window: 0 }
+        Self { maps: HashMap::new(), budget: ReaderBudget::unlimited(), now: MonotonicNanos(0) }
     }
 
     /// For windows without end.
@@ -58,7 +58,7 @@ impl PerfMaps {
     /// Begins a window.
     pub(super) fn begin(&mut self, now: MonotonicNanos) {
         self.budget.fill(now);
-        self.window += 1;
+        self.now = now;
     }
 
     /// Names that the process wrote down itself, in the order of the addresses; empty where there is none. Most processes
@@ -72,7 +72,7 @@ impl PerfMaps {
         let path = perf_map_path(root.innermost_pid());
         let file = root.open_planted(&path, FinalLink::Refuse, PERF_MAP_BYTES_MAX).ok()?;
         let kept = self.maps.entry(process).or_default();
-        kept.last_used = self.window;
+        kept.last_used = self.now;
         let bytes_max = match self.budget.left() {
             None => u64::MAX,
             Some(left) => u64::try_from(left.as_nanos()).unwrap_or(u64::MAX) / NANOS_A_BYTE,
@@ -88,8 +88,8 @@ impl PerfMaps {
 
     /// Ends the window, and forgets what does not fit.
     pub(super) fn make_room(&mut self) {
-        let window = self.window;
-        self.maps.retain(|_, kept| window - kept.last_used < UNUSED_WINDOWS_MAX);
+        let now = self.now;
+        self.maps.retain(|_, kept| now.0.saturating_sub(kept.last_used.0) < UNUSED_NANOS_MAX);
         let lines = |maps: &HashMap<_, Kept>| maps.values().map(|kept| kept.map.len()).sum::<usize>();
         while lines(&self.maps) > LINES_MAX
             && let Some(oldest) = self.maps.iter().min_by_key(|(_, kept)| kept.last_used).map(|(key, _)| *key)
@@ -122,8 +122,8 @@ mod tests {
         std::fs::write(folder.path().join("tmp/perf-8.map"), "2000 10 eight\n").unwrap();
         assert_eq!(ask(&mut maps, 7), Some(Some("seven".to_owned())));
         assert_eq!(ask(&mut maps, 8), Some(None));
-        for second in 1..=UNUSED_WINDOWS_MAX {
-            maps.begin(MonotonicNanos(second * 15_000_000_000));
+        for second in (15..=600).step_by(15) {
+            maps.begin(MonotonicNanos(second * 1_000_000_000));
             ask(&mut maps, 7);
             maps.make_room();
         }

@@ -195,7 +195,7 @@ func TestSecretsAreInNoConfigMapAndNoPod(t *testing.T) {
 func TestTheConfigurationIsWhatTheValuesSay(t *testing.T) {
 	want := map[string]map[string]any{
 		"defaults":   {"push.0.url": "http://pyroscope.pyroscope.svc:4040", "http.listen.0": "0.0.0.0:4041", "kubernetes.enabled": "on"},
-		"everything": {"push.0.tenant": "demo", "push.0.bearer_token_file": "/etc/flamekeeper-secrets/pyroscope/token", "push.0.tls.ca_file": "/etc/flamekeeper-secrets/pyroscope/ca.crt", "push.0.headers.X-Site": "north", "sampling.rate": int64(49), "budget.cpu_percent": 0.5, "spool.max_bytes": int64(2147483648), "labels.relabel_configs.0.action": "drop", "containers.containerd_dir": "/run/k3s/containerd", "containers.docker_dir": "/var/lib/docker", "http.listen.0": "0.0.0.0:14041"},
+		"everything": {"push.0.tenant": "demo", "push.0.bearer_token_file": "/etc/flamekeeper-secrets/pyroscope/token", "push.0.tls.ca_file": "/etc/flamekeeper-secrets/pyroscope/ca.crt", "push.0.headers.X-Site": "north", "sampling.rate": int64(49), "budget.cpu_percent": 0.5, "spool.max_bytes": int64(2147483648), "labels.relabel_configs.0.action": "drop", "containers.containerd_dirs.0": "/run/k3s/containerd", "containers.docker_dirs.0": "/var/lib/docker", "http.listen.0": "0.0.0.0:14041"},
 		"secrets":    {"push.0.basic_auth.username": "1234", "push.0.basic_auth.password_file": "/etc/flamekeeper-secrets/pyroscope/password", "http.token_file": "/etc/flamekeeper-secrets/http/http-token"},
 		"alone":      {"push.0.tenant": "a", "push.1.name": "second", "kubernetes.enabled": "off"},
 	}

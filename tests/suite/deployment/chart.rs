@@ -1,9 +1,8 @@
 //! The Helm chart: Helm and the API's types are asked in Go (`tests/peers/chart`), the daemon and a container here.
 
-use anyhow::{Context, Result, ensure};
-use profiler_tests::tool_or_skip;
+use anyhow::{Result, ensure};
+use profiler_tests::{Capture, tool_or_skip};
 use serde_json::Value;
-use std::process::Command;
 use tempfile::TempDir;
 
 /// What the chart makes of each file of values: `NAME.toml` and `NAME.json`, the DaemonSet.
@@ -15,14 +14,7 @@ impl Rendered {
     /// Has all checks of the Go program made on the way.
     pub(super) fn make() -> Result<Self> {
         let folder = TempDir::new()?;
-        let output = Command::new("go")
-            .args(["test", "-count=1", "./..."])
-            .current_dir(profiler_tests::repository().join("tests/peers/chart"))
-            .env("FLAMEKEEPER_CHART_OUT", folder.path())
-            .output()
-            .context("run go test")?;
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        ensure!(output.status.success(), "{}", said.join("\n"));
+        super::go_test("chart", "FLAMEKEEPER_CHART_OUT", folder.path())?;
         Ok(Self { folder })
     }
 
@@ -32,6 +24,41 @@ impl Rendered {
         let daemon_set: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         Ok(daemon_set["spec"]["template"]["spec"]["containers"][0].clone())
     }
+}
+
+/// The daemon itself reads what the chart writes; the Secrets that it names are not on this machine.
+#[test]
+fn the_daemon_takes_every_configuration() -> Result<()> {
+    tool_or_skip!("go");
+    let rendered = Rendered::make()?;
+    let mut taken = 0;
+    for entry in std::fs::read_dir(rendered.folder.path())? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
+        let check = Capture::plain([
+            "daemon".into(),
+            "--check-config".into(),
+            "--config".into(),
+            path.into_os_string(),
+        ])?
+        .run()?;
+        let said = check
+            .stderr
+            .lines()
+            .filter(|line| !line.contains("/etc/flamekeeper-secrets/") && !line.contains("warning:"));
+        let said: Vec<&str> = said.collect();
+        let secrets = check.stderr.contains("/etc/flamekeeper-secrets/");
+        ensure!(
+            said.is_empty() && check.code == Some(if secrets { 64 } else { 0 }),
+            "{:?}: {said:?}",
+            check.code
+        );
+        taken += 1;
+    }
+    ensure!(taken >= 5, "{taken} configurations");
+    Ok(())
 }
 
 #[test]

@@ -3,16 +3,15 @@
 //! runc makes it as a node's runtime would: the capabilities and the read-only root of the chart, the seccomp profile
 //! beside it, no user of its own, the host's process ids.
 
-use super::{chart::Rendered, path, syscalls, text};
+use super::{chart::Rendered, text};
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Capture, Machine, Workload, machine_or_skip, tool_or_skip};
+use profiler_tests::{Machine, Workload, machine_or_skip, tool_or_skip};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const PROFILE: &str = "kubernetes/seccomp/flamekeeper.json";
+pub(super) const PROFILE: &str = "kubernetes/seccomp/flamekeeper.json";
 
 /// A bundle that runc runs; the machine's programs and libraries are its image.
 struct Bundle {
@@ -117,49 +116,5 @@ fn the_rights_of_the_chart_content_doctor() -> Result<()> {
     let kernel =
         checks.iter().find(|check| check["title"] == "kernel symbols").with_context(|| said(&output))?;
     ensure!(kernel["state"] == "ok", "{kernel}");
-    Ok(())
-}
-
-/// What the profile lets through.
-fn allowed() -> Result<BTreeSet<String>> {
-    let profile: Value = serde_json::from_str(&text(PROFILE)?)?;
-    ensure!(
-        profile["defaultAction"] == "SCMP_ACT_ERRNO",
-        "{} lets unknown calls through",
-        path(PROFILE).display()
-    );
-    let rules = profile["syscalls"].as_array().context("no rules")?;
-    let names = rules
-        .iter()
-        .filter(|rule| rule["action"] == "SCMP_ACT_ALLOW")
-        .flat_map(|rule| rule["names"].as_array());
-    Ok(names.flatten().filter_map(Value::as_str).map(str::to_owned).collect())
-}
-
-#[test]
-fn the_profile_is_no_wider_than_the_unit() -> Result<()> {
-    let allowed = allowed()?;
-    for call in syscalls::REFUSED {
-        ensure!(!allowed.contains(call), "{call} passes");
-    }
-    for call in syscalls::NEEDED {
-        ensure!(allowed.contains(call), "{call} does not pass");
-    }
-    tool_or_skip!("systemd-analyze");
-    let unit = syscalls::Sets::of_this_machine()?.allowed(&text("systemd/flamekeeper.service")?)?;
-    let wider: Vec<_> = allowed.difference(&unit).collect();
-    ensure!(wider.is_empty(), "passes here and not there: {wider:?}");
-    Ok(())
-}
-
-/// The same capture under `strace`, with the profile's names in place of a filter: says which call would be refused.
-#[test]
-fn the_profile_lets_a_capture_through() -> Result<()> {
-    let machine = machine_or_skip!();
-    let strace = tool_or_skip!("strace");
-    let burning = Workload::build("cpp_names")?.start()?;
-    let capture = Capture::record(&machine)?.args(["-F", "99", "-d", "1s"]).output("p.svg").of(burning.pid());
-    let refused = syscalls::refused(capture, &strace, &allowed()?)?;
-    ensure!(refused.is_empty(), "refused: {refused:?}");
     Ok(())
 }

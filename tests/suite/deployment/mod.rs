@@ -4,11 +4,15 @@
 
 mod chart;
 mod container;
+mod filters;
+mod images;
+mod install;
 mod syscalls;
 mod systemd;
 
-use anyhow::{Context, Result};
-use std::path::PathBuf;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The capabilities that the product needs, in the order of its documentation.
 const CAPABILITIES: [&str; 6] = [
@@ -29,4 +33,15 @@ fn path(name: &str) -> PathBuf {
 fn text(name: &str) -> Result<String> {
     let path = path(name);
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// Runs the Go tests of `tests/peers/MODULE`, which leave what they made at the place that the variable names.
+fn go_test(module: &str, variable: &str, place: &Path) -> Result<()> {
+    let folder = profiler_tests::repository().join("tests/peers").join(module);
+    let mut go = Command::new("go");
+    go.args(["test", "-count=1", "./..."]).current_dir(folder).env(variable, place);
+    let output = go.output().context("run go test")?;
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ensure!(output.status.success(), "{}", said.join("\n"));
+    Ok(())
 }

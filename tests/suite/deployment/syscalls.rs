@@ -3,48 +3,8 @@
 //! Sets are resolved by the systemd of this machine, so a call that another release moves between them is found there.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::Capture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
-
-/// Without these nothing works.
-pub(super) const NEEDED: [&str; 8] =
-    ["bpf", "perf_event_open", "process_vm_readv", "seccomp", "capset", "prctl", "fsync", "openat2"];
-
-/// What the capabilities would allow, or what they would make worse.
-pub(super) const REFUSED: [&str; 26] = [
-    "ptrace",
-    "process_vm_writev",
-    "pidfd_getfd",
-    "kcmp",
-    "mount",
-    "umount2",
-    "pivot_root",
-    "setns",
-    "unshare",
-    "init_module",
-    "finit_module",
-    "kexec_load",
-    "reboot",
-    "swapon",
-    "iopl",
-    "keyctl",
-    "userfaultfd",
-    "syslog",
-    "open_by_handle_at",
-    "setuid",
-    "setresuid",
-    "chown",
-    "fchownat",
-    "mlockall",
-    "io_uring_setup",
-    "clock_settime",
-];
-
-/// Tried, and done without: the shut-in of the reader of debug information, the priority of the worker.
-const TRIED: [&str; 2] = ["chroot", "setpriority"];
 
 /// systemd's named sets.
 pub(super) struct Sets {
@@ -109,20 +69,8 @@ impl Sets {
     }
 }
 
-/// What a capture calls under strace and a filter would refuse.
-pub(super) fn refused(capture: Capture, strace: &Path, allowed: &BTreeSet<String>) -> Result<Vec<String>> {
-    let folder = TempDir::new()?;
-    let log = folder.path().join("calls");
-    capture.under([strace, "-f".as_ref(), "-qq".as_ref(), "-o".as_ref(), &log]).run()?.expect_code(0)?;
-    let called = traced(&std::fs::read_to_string(&log)?);
-    ensure!(called.contains("bpf") && called.contains("perf_event_open"), "not a capture: {called:?}");
-    let refused =
-        called.into_iter().filter(|call| !allowed.contains(call) && !TRIED.contains(&call.as_str()));
-    Ok(refused.collect())
-}
-
 /// The calls in what `strace -f -o` wrote: `PID name(…` and `PID <... name resumed>…`.
-fn traced(log: &str) -> BTreeSet<String> {
+pub(super) fn traced(log: &str) -> BTreeSet<String> {
     let name = |line: &str| {
         let call = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
         let call = call.strip_prefix("<... ").unwrap_or(call);

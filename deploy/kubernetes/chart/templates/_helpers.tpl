@@ -129,16 +129,19 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* The daemon's configuration: what the values amount to, under .Values.config. */}}
+{{/* The daemon's configuration: what the values amount to, under .Values.config. Folders that are not mounted are not there. */}}
 {{- define "flamekeeper.config" -}}
 {{- $http := dict "listen" (list (printf "0.0.0.0:%v" .Values.http.port)) -}}
 {{- if include "flamekeeper.httpSecret" . }}{{ $_ := set $http "token_file" "/etc/flamekeeper-secrets/http/http-token" }}{{ end -}}
 {{- $config := dict "http" $http "kubernetes" (dict "enabled" (ternary "on" "off" .Values.kubernetes.enabled)) -}}
 {{- $containers := dict -}}
-{{- if .Values.runtimes.containerd.enabled }}{{ $_ := set $containers "containerd_dir" .Values.runtimes.containerd.state }}{{ end -}}
-{{- if .Values.runtimes.crio.enabled }}{{ $_ := set $containers "storage_dir" .Values.runtimes.crio.storage }}{{ end -}}
-{{- if .Values.runtimes.docker.enabled }}{{ $_ := set $containers "docker_dir" .Values.runtimes.docker.data }}{{ end -}}
-{{- with $containers }}{{ $_ := set $config "containers" . }}{{ end -}}
+{{- $runtimes := .Values.runtimes -}}
+{{- $folders := dict "home_dirs" list -}}
+{{- $_ := set $folders "containerd_dirs" (ternary (list $runtimes.containerd.state) list $runtimes.containerd.enabled) -}}
+{{- $_ := set $folders "docker_dirs" (ternary (list $runtimes.docker.data) list $runtimes.docker.enabled) -}}
+{{- $_ := set $folders "storage_run_dirs" (ternary (list $runtimes.crio.run) list $runtimes.crio.enabled) -}}
+{{- $_ := set $folders "storage_dirs" (ternary (list $runtimes.crio.storage) list $runtimes.crio.enabled) -}}
+{{- $_ := set $config "containers" $folders -}}
 {{- if .Values.pyroscope.url -}}
 {{- $_ := set $config "push" (list (include "flamekeeper.endpoint" . | fromJson)) -}}
 {{- end -}}

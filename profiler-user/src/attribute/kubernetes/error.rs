@@ -94,8 +94,12 @@ impl KubernetesError {
         let mut text = self.to_string();
         let mut source = self.source();
         while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let behind = error.to_string();
+            // kube's own errors tell what is behind them, too.
+            if !text.ends_with(&behind) {
+                text.push_str(": ");
+                text.push_str(&behind);
+            }
             source = error.source();
         }
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));

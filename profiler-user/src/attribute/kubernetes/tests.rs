@@ -475,6 +475,9 @@ async fn the_server_s_certificate_is_checked_against_the_authority_s() {
     std::fs::remove_file(&ca_file).unwrap();
     peer.break_off();
     watch.until_failed("setup", 1).await;
+    // Each thing is said once.
+    let failing = watch.status.borrow().failing.clone().unwrap_or_default();
+    assert_eq!(failing.matches("No such file").count(), 1, "{failing}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Evidence → findings. Pure: one function a check, no call into the host.
 
+pub(super) mod containers;
 pub(super) mod kernel;
 pub(super) mod limits;
 pub(super) mod pods;

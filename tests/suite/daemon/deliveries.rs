@@ -1,0 +1,93 @@
+//! What is sampled arrives: every sample, under its labels, through outages, and but for the window in progress a kill.
+
+use anyhow::{Context, Result, ensure};
+use profiler_tests::{Capture, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
+
+use super::{Daemon, delivered, ensure_all_arrived};
+
+#[test]
+fn every_sample_arrives_under_the_labels_of_its_process() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let workload = Workload::build("c_recursion")?.args(["0", "40"]).start()?;
+    let daemon = Daemon::start(&machine, &peer, &["--labels-static", "team=core"])?;
+    daemon.wait_for("three windows of the program", || {
+        let received = peer.state()?.received;
+        let of_program = received.iter().filter(|profile| is_of(profile, "c_recursion"));
+        Ok(of_program.count() >= 3)
+    })?;
+    drop(workload);
+    let words = daemon.end()?;
+    ensure_all_arrived(&words, &peer)?;
+    let state = peer.state()?;
+    ensure!(state.refused.is_empty(), "{:?}", state.refused);
+    for profile in &state.received {
+        ensure!(profile.sample_types == ["cpu/nanoseconds"] && profile.period_type == "cpu/nanoseconds");
+        ensure!(profile.labels.get("team").is_some_and(|team| team == "core"), "{:?}", profile.labels);
+        ensure!(profile.sample_labels == 0, "labels of samples explode the series");
+        ensure!(profile.duration_nanos > 0, "{profile:?}");
+    }
+    let of_program = state.received.iter().find(|profile| is_of(profile, "c_recursion"));
+    let labels = &of_program.context("nothing of the program")?.labels;
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    ensure!(label("__name__") == Some("process_cpu") && label("language") == Some("native"), "{labels:?}");
+    ensure!(label("process_executable_name").is_some_and(|name| name.contains("c_recursion")), "{labels:?}");
+    let deepest = state.received.iter().map(|profile| profile.depth).max();
+    ensure!(deepest.is_some_and(|depth| depth > 40), "{deepest:?}");
+    Ok(())
+}
+
+fn is_of(profile: &profiler_tests::ReceivedProfile, program: &str) -> bool {
+    profile.labels.get("service_name").is_some_and(|service| service.contains(program))
+}
+
+#[test]
+fn an_outage_loses_nothing() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let _workload = Workload::build("c_frame_pointers")?.start()?;
+    let daemon = Daemon::start(&machine, &peer, &[])?;
+    daemon.wait_for("a first window", || Ok(delivered(&peer)? > 0))?;
+    peer.shut()?;
+    daemon
+        .wait_for("four windows in the spool", || Ok(daemon.metric("flamekeeper_spool_windows")? >= 4.0))?;
+    peer.open()?;
+    daemon.wait_for("an empty spool", || Ok(daemon.metric("flamekeeper_spool_windows")? == 0.0))?;
+    ensure_all_arrived(&daemon.end()?, &peer)
+}
+
+#[test]
+fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let _workload = Workload::build("c_frame_pointers")?.start()?;
+    let spool = tempfile::tempdir()?;
+    let folder = spool.path().join("spool").to_string_lossy().into_owned();
+    let start = || {
+        let capture = Capture::plain(["daemon", "--window", "1s", "--rate", "49", "--spool-dir", &folder])?;
+        Daemon::run(capture, &peer, &[])
+    };
+    peer.shut()?;
+    let killed = start()?;
+    let mut in_spool = 0.0;
+    killed.wait_for("three windows in the spool", || {
+        in_spool = killed.metric("flamekeeper_profile_samples_total")?;
+        Ok(killed.metric("flamekeeper_spool_windows")? >= 3.0 && in_spool > 0.0)
+    })?;
+    killed.running.signal(Signal::KILL)?;
+    drop(killed);
+    drop(machine);
+    peer.open()?;
+    let next = start()?;
+    next.wait_for("what the first one had", || {
+        #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+        let arrived = delivered(&peer)? as f64;
+        Ok(arrived >= in_spool)
+    })?;
+    let words = next.end()?;
+    ensure!(words.waiting == 0, "{} windows wait still", words.waiting);
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The daemon as a whole: real samples, the database's own protocol, outages, kills, rights, pulls.
+
+mod deliveries;
+mod rights;
+mod serving;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use profiler_tests::{Capture, Machine, Pyroscope, RunningCapture, Signal};
+
+/// Everything that is waited for comes sooner, also on a busy machine.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A daemon that runs.
+struct Daemon {
+    running: RunningCapture,
+    http: String,
+}
+
+impl Daemon {
+    /// With windows of a second, pushing to the peer; `more` are further options.
+    fn start(_machine: &Machine, peer: &Pyroscope, more: &[&str]) -> Result<Self> {
+        let capture = Capture::plain(["daemon", "--window", "1s", "--rate", "49"])?;
+        let spool = capture.folder().join("spool");
+        Self::run(capture.args(["--spool-dir".into(), spool.into_os_string()]), peer, more)
+    }
+
+    fn run(capture: Capture, peer: &Pyroscope, more: &[&str]) -> Result<Self> {
+        let capture = capture.args(["--push-url", peer.url()?, "--http-listen", "127.0.0.1:0"]);
+        let running = capture.args(more.iter().copied()).start()?;
+        let line = running.stderr_line(|line| line.contains("message=sampling"), WITHIN)?;
+        let http = line.split(' ').find_map(|word| word.strip_prefix("http=")).context("no address")?;
+        Ok(Self { http: http.to_owned(), running })
+    }
+
+    /// Status and body of an answer.
+    fn get(&self, path: &str) -> Result<(String, Vec<u8>)> {
+        let mut stream = TcpStream::connect(&self.http)?;
+        stream.set_read_timeout(Some(WITHIN))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let head_end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
+        let body = answer.split_off(head_end + 4);
+        let head = String::from_utf8_lossy(&answer);
+        let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        Ok((status, if is_chunked { unchunked(&body)? } else { body }))
+    }
+
+    /// A metric's value, summed over its labels.
+    fn metric(&self, name: &str) -> Result<f64> {
+        let (_, body) = self.get("/metrics")?;
+        let text = String::from_utf8(body)?;
+        let is_it = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
+        };
+        let values =
+            text.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(values.sum())
+    }
+
+    /// Waits until something holds, looking every 100 ms.
+    fn wait_for(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+        for _ in 0..600 {
+            if holds()? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("{what}: not within {WITHIN:?}")
+    }
+
+    /// Ends it by SIGTERM; the numbers of its last line.
+    fn end(self) -> Result<LastWords> {
+        self.running.signal(Signal::TERM)?;
+        let captured = self.running.finish()?.expect_code(0)?;
+        let lines = captured.lines_with("message=ended");
+        let last = lines.last().with_context(|| captured.stderr.clone())?;
+        let number = |key: &str| -> Result<u64> {
+            let word = last.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+            Ok(word.with_context(|| format!("{key}: {last}"))?.parse()?)
+        };
+        Ok(LastWords {
+            sampled: number("sampled")?,
+            in_windows: number("in_windows")?,
+            waiting: number("waiting")?,
+        })
+    }
+}
+
+/// What the daemon says at its end.
+struct LastWords {
+    sampled: u64,
+    in_windows: u64,
+    waiting: u64,
+}
+
+fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let line_end = body.windows(2).position(|two| two == b"\r\n").context("no chunk")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&body[..line_end])?.trim(), 16)?;
+        let data = body.get(line_end + 2..line_end + 2 + length).context("a short chunk")?;
+        if length == 0 {
+            return Ok(whole);
+        }
+        whole.extend_from_slice(data);
+        body = body.get(line_end + 4 + length..).context("no next chunk")?;
+    }
+}
+
+/// Ticks of the sampling clock that the peer has, of all profiles or of those with this label.
+fn delivered(peer: &Pyroscope) -> Result<u64> {
+    let ticks: i64 = peer.state()?.received.iter().map(|profile| profile.ticks).sum();
+    Ok(u64::try_from(ticks)?)
+}
+
+/// All that reached a window has arrived, and nothing else.
+fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<()> {
+    let arrived = delivered(peer)?;
+    ensure!(words.waiting == 0, "{} windows wait still", words.waiting);
+    ensure!(arrived == words.in_windows, "{arrived} arrived of {} in windows", words.in_windows);
+    ensure!(words.in_windows > 0 && words.in_windows <= words.sampled, "{} sampled", words.sampled);
+    Ok(())
+}

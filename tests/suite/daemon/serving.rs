@@ -1,0 +1,74 @@
+//! What the daemon answers over HTTP while it samples, and what it does with a changed file.
+
+use anyhow::{Result, ensure};
+use profiler_tests::{Capture, Pprof, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
+
+use super::{Daemon, WITHIN, delivered, ensure_all_arrived};
+
+#[test]
+fn a_pull_is_a_profile_of_what_was_asked_for_and_costs_the_windows_nothing() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let workload = Workload::build("c_recursion")?.args(["0", "40"]).start()?;
+    let daemon = Daemon::start(&machine, &peer, &[])?;
+    daemon.wait_for("a first window", || Ok(delivered(&peer)? > 0))?;
+    let path = format!("/debug/pprof/profile?seconds=2&hz=99&pid={}", workload.pid());
+    let (status, body) = daemon.get(&path)?;
+    ensure!(status == "200", "{status}: {}", String::from_utf8_lossy(&body));
+    let pprof = Pprof::from_gzip(&body)?;
+    let of_it = pprof.samples_of(workload.pid());
+    ensure!(of_it.len() == pprof.samples.len(), "others are in it");
+    let samples: i64 = of_it.iter().filter_map(|sample| sample.values.first()).sum();
+    ensure!((100..=210).contains(&samples), "{samples} samples in two seconds at 99 Hz");
+    let (status, _) = daemon.get("/debug/pprof/profile?seconds=301")?;
+    ensure!(status == "400");
+    ensure_all_arrived(&daemon.end()?, &peer)
+}
+
+#[test]
+fn health_targets_and_discovery_are_answered() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let workload = Workload::build("c_frame_pointers")?.start()?;
+    let daemon = Daemon::start(&machine, &peer, &[])?;
+    daemon.wait_for("readiness", || Ok(daemon.get("/readyz")?.0 == "200"))?;
+    ensure!(daemon.get("/healthz")?.0 == "200");
+    let pid = format!("\"pid\":{},", workload.pid());
+    daemon.wait_for("the program among the targets", || {
+        Ok(String::from_utf8(daemon.get("/targets.json")?.1)?.contains(&pid))
+    })?;
+    let discovery = String::from_utf8(daemon.get("/sd/targets")?.1)?;
+    ensure!(
+        discovery.contains("__profile_path_prefix__") && discovery.contains("c_frame_pointers"),
+        "{discovery}"
+    );
+    daemon.end().map(drop)
+}
+
+#[test]
+fn a_changed_file_is_taken_and_a_wrong_one_refused() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("config.toml");
+    let write = |rate: &str| std::fs::write(&file, format!("[sampling]\nrate = {rate}\n"));
+    write("49")?;
+    let capture = Capture::plain(["daemon", "--window", "1s", "--config"])?;
+    let spool = capture.folder().join("spool");
+    let capture = capture.args([file.clone().into_os_string(), "--spool-dir".into(), spool.into_os_string()]);
+    let daemon = Daemon::run(capture, &peer, &[])?;
+    drop(machine);
+    write("0")?;
+    daemon.running.signal(Signal::HUP)?;
+    daemon.running.stderr_line(|line| line.contains("refused") && line.contains("sampling.rate"), WITHIN)?;
+    ensure!(daemon.metric("flamekeeper_sampling_rate_configured_hertz")? != 0.0);
+    write("97")?;
+    daemon.running.signal(Signal::HUP)?;
+    daemon.wait_for("the new rate", || {
+        Ok(daemon.metric("flamekeeper_sampling_rate_configured_hertz")? == 97.0)
+    })?;
+    daemon.end().map(drop)
+}
