@@ -18,6 +18,7 @@ use super::{DaemonConfig, Endpoint, Http, LabelSettings, Sampling};
 use crate::attribute::relabel::{Relabel, RelabelError};
 use crate::deliver::push::{Client, Endpoint as PushEndpoint, ProxyEnvironment, WebRoots};
 use crate::deliver::serve::ListenAddress;
+use crate::deliver::spool::state::ENDPOINTS_MAX;
 use crate::host::{Clock, Host, ProcFs};
 use crate::sample::kernel_features::max_sample_rate;
 use crate::unwind::publisher::TABLES_BYTES_MIN;
@@ -36,6 +37,7 @@ pub(super) fn check(config: &DaemonConfig, places: &Places, host: &Host, report:
     for (position, endpoint) in config.push.endpoints.iter().enumerate() {
         checks.endpoint(&format!("push[{position}]"), endpoint, host.clock);
     }
+    checks.endpoints_together(&config.push.endpoints);
     if config.push.endpoints.is_empty() {
         let option = option_name("push.url");
         let message = format!("no endpoint: nothing is pushed; --{option} or [[push]] gives one");
@@ -136,6 +138,23 @@ impl Checks<'_> {
                     let at = At { key: of(names), place };
                     self.report.error(at, Wrong::Value(message.to_owned()));
                 }
+            }
+        }
+    }
+
+    /// The spool has room for so many, and tells them apart by where they are and whose profiles they take.
+    fn endpoints_together(&mut self, endpoints: &[Endpoint]) {
+        if endpoints.len() > ENDPOINTS_MAX {
+            let message =
+                format!("{} endpoints are more than the {ENDPOINTS_MAX} that are fed", endpoints.len());
+            self.error("push", Wrong::Value(message));
+        }
+        for (position, endpoint) in endpoints.iter().enumerate() {
+            let same =
+                endpoints.iter().take(position).position(|other| other.spool_key() == endpoint.spool_key());
+            if let Some(same) = same {
+                let message = format!("is push[{same}] again, url and tenant; give each once");
+                self.error(&format!("push[{position}].url"), Wrong::Value(message));
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The configuration's tables → what the stages are set up with. Each stage has types of its own; only this file knows both.
 
 use std::fs;
+use std::time::Duration;
 
 use tracing::Level;
 
 use super::problem::Wrong;
 use super::{
-    Containers, Endpoint, Http, Kubernetes, LabelSettings, LogFormat, LogLevel, ProfileLimits, RelabelRule,
-    Switch,
+    Containers, DaemonConfig, Endpoint, Http, Kubernetes, LabelSettings, LogFormat, LogLevel, ProfileLimits,
+    RelabelRule, Spool, Switch,
 };
 use crate::attribute::containers::ContainerFolders;
 use crate::attribute::kubernetes::KubernetesConfig;
@@ -15,7 +16,12 @@ use crate::attribute::relabel::RelabelConfig;
 use crate::deliver::push::{BasicAuthConfig, EndpointConfig, Secret as PushSecret, TlsConfig};
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{Access, Token};
+use crate::deliver::spool::SpoolSettings;
+use crate::deliver::spool::state::{Endpoint as SpoolEndpoint, EndpointKey};
 use crate::telemetry::logs;
+
+/// What is nearly too old is not sent: sending takes a moment, and clocks differ a little.
+const OLD_MARGIN: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// For [`EndpointConfig::validate`].
@@ -51,6 +57,40 @@ impl Endpoint {
             http2_prior_knowledge: self.http2_prior_knowledge,
             timeout: Some(humantime::format_duration(self.timeout).to_string()),
         }
+    }
+}
+
+impl Endpoint {
+    /// Which endpoint it is to the spool: another token or another name do not make it another.
+    pub fn spool_key(&self) -> EndpointKey {
+        EndpointKey::new(self.url.as_str(), self.tenant.as_deref().unwrap_or(""))
+    }
+}
+
+impl Spool {
+    /// For [`Spool::set_limits`](crate::deliver::spool::Spool::set_limits) and its opening.
+    pub fn limits(&self) -> SpoolSettings {
+        SpoolSettings {
+            max_bytes: self.max_bytes.as_u64(),
+            min_free_bytes: self.min_free_bytes.map(|bytes| bytes.as_u64()),
+            ..SpoolSettings::default()
+        }
+    }
+}
+
+impl DaemonConfig {
+    /// For [`Spool::set_endpoints`](crate::deliver::spool::Spool::set_endpoints) and its opening.
+    pub fn spool_endpoints(&self) -> Vec<SpoolEndpoint> {
+        let takes_back = self.spool.reject_older_than.saturating_sub(OLD_MARGIN);
+        let endpoint = |endpoint: &Endpoint| SpoolEndpoint {
+            key: endpoint.spool_key(),
+            name: endpoint
+                .to_push()
+                .validate()
+                .map_or_else(|_| endpoint.url.to_string(), |checked| checked.name().to_owned()),
+            takes_back: Some(takes_back),
+        };
+        self.push.endpoints.iter().map(endpoint).collect()
     }
 }
 

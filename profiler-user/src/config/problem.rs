@@ -95,16 +95,22 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Lines that a message has at most: a file of another kind is wrong in thousands of places.
+const LINES_MAX: usize = 50;
+
 /// Everything that is wrong, a line each.
 #[derive(Debug)]
 pub struct ConfigErrors(pub Vec<Problem>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, problem) in self.0.iter().enumerate() {
+        for (position, problem) in self.0.iter().take(LINES_MAX).enumerate() {
             write!(f, "{}{problem}", if position == 0 { "" } else { "\n" })?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(LINES_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
     }
 }
 
@@ -134,6 +140,8 @@ impl Report {
         };
         self.errors.sort_by_key(order);
         self.warnings.sort_by_key(order);
+        // The parser may say a thing again for each bracket that is open.
+        self.errors.dedup_by_key(|problem| problem.to_string());
     }
 
     pub(super) fn error(&mut self, at: At, what: Wrong) {

@@ -35,6 +35,11 @@ impl WindowClock {
         Self { window, started: now, ends: end_after(window, wall, now) }
     }
 
+    /// Another length: the window in progress keeps its beginning, and ends at the next boundary of the new one.
+    pub(super) fn set_window(&mut self, window: Duration, wall: WallNanos, now: MonotonicNanos) {
+        *self = Self { started: self.started, ..Self::new(window, wall, now) };
+    }
+
     /// When the window in progress is to end.
     pub(super) fn ends(&self) -> MonotonicNanos {
         self.ends
@@ -134,6 +139,16 @@ mod tests {
         clocks.wall -= 2_000_000;
         assert_eq!(end(&mut windows, &mut clocks, 0), (45_068, 14_930));
         assert_eq!(end(&mut windows, &mut clocks, 0), (59_998, 15_002));
+    }
+
+    #[test]
+    fn another_length_keeps_what_was_sampled_in_the_window() {
+        let (mut windows, mut clocks) = begin(0);
+        clocks.pass(7 * SECOND);
+        let (wall, now) = clocks.now();
+        windows.set_window(Duration::from_secs(10), wall, now);
+        assert_eq!(end(&mut windows, &mut clocks, 0), (0, 10_000));
+        assert_eq!(end(&mut windows, &mut clocks, 0), (10_000, 10_000));
     }
 
     #[test]

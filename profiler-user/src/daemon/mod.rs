@@ -38,7 +38,7 @@ use crate::capture::{CaptureError, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
-use crate::deliver::spool::{Spool, SpoolSettings};
+use crate::deliver::spool::Spool;
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
 use crate::sample::TickSource;
@@ -48,7 +48,7 @@ pub use error::DaemonError;
 use labelling::{Labelling, Sources};
 use metadata::Metadata;
 use names::Names;
-use network::{Network, spool_endpoints};
+use network::Network;
 use sampling::{Sampling, label_budget};
 use self_account::SelfAccounts;
 use sender::EndpointCounts;
@@ -91,7 +91,6 @@ pub async fn run(
     let config = Arc::clone(watcher.config());
     let kernel = KernelVersion::running();
     let log = Arc::new(log);
-    let drain_timeout = config.shutdown.drain_timeout;
 
     // Everything that can fail, while all rights are there.
     let server = Server::bind(&config.http.listen, Limits::default())?;
@@ -122,6 +121,7 @@ pub async fn run(
     let (stop, stopping) = watch::channel(false);
     let (network_stop, network_stopping) = watch::channel(false);
     let (to_others, config_now) = watch::channel(Arc::clone(&config));
+    let config_at_end = config_now.clone();
     let (pulls, pull_requests) = mpsc::channel(PULL_REQUESTS_MAX);
     let (hangups, hangups_seen) = mpsc::channel(1);
     let (targets, targets_now) = watch::channel(Arc::new(TargetsSnapshot::default()));
@@ -160,6 +160,7 @@ pub async fn run(
         host: host.clone(),
     };
     let ended = sampling.run().await;
+    let drain_timeout = config_at_end.borrow().shutdown.drain_timeout;
     signals.abort();
     tell_manager(&[sd_notify::NotifyState::Stopping]);
     account.stopping();
@@ -175,12 +176,8 @@ pub async fn run(
 }
 
 fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> {
-    let settings = SpoolSettings {
-        max_bytes: config.spool.max_bytes.as_u64(),
-        min_free_bytes: config.spool.min_free_bytes.map(|bytes| bytes.as_u64()),
-        ..SpoolSettings::default()
-    };
-    Ok(Spool::open_folder(&config.spool.dir, settings, spool_endpoints(config), host)?)
+    let (limits, endpoints) = (config.spool.limits(), config.spool_endpoints());
+    Ok(Spool::open_folder(&config.spool.dir, limits, endpoints, host)?)
 }
 
 fn open_session(

@@ -12,7 +12,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +23,7 @@ use super::sender::{EndpointCounts, Pusher};
 use crate::config::{ConfigWatcher, DaemonConfig, LOOK_EVERY, Reload};
 use crate::deliver::push::{Client, Endpoint, EndpointConfig, ProxyEnvironment, WebRoots};
 use crate::deliver::serve::{Access, Inputs, PullRequest, SelfAccount, Server, TargetsSnapshot};
-use crate::deliver::spool::state::{Endpoint as SpoolEndpoint, EndpointKey};
+use crate::deliver::spool::state::EndpointKey;
 use crate::deliver::spool::{Replay, ReplaySettings, Spool};
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
@@ -209,6 +208,7 @@ impl Control {
         self.log.set_level(config.log.level.to_tracing());
         self.access.send_replace(Arc::new(access(config)));
         self.config.send_replace(Arc::clone(config));
+        self.pushing.spool.set_limits(config.spool.limits());
         self.pushing.follow(config, tasks);
     }
 }
@@ -229,8 +229,8 @@ impl Pushing {
     /// Feeds the endpoints of this configuration, and no others.
     fn follow(&mut self, config: &DaemonConfig, tasks: &mut JoinSet<()>) {
         let wanted: BTreeMap<EndpointKey, EndpointConfig> =
-            config.push.endpoints.iter().map(|table| (endpoint_key(table), table.to_push())).collect();
-        if let Err(error) = self.spool.set_endpoints(spool_endpoints(config)) {
+            config.push.endpoints.iter().map(|table| (table.spool_key(), table.to_push())).collect();
+        if let Err(error) = self.spool.set_endpoints(config.spool_endpoints()) {
             tracing::error!(%error, "the spool keeps the endpoints that it had");
         }
         // Dropping its sender ends a replay that is configured no more, or otherwise.
@@ -275,24 +275,4 @@ impl Pushing {
         });
         ends
     }
-}
-
-/// The endpoints as the spool knows them.
-pub(super) fn spool_endpoints(config: &DaemonConfig) -> Vec<SpoolEndpoint> {
-    // Sending takes a moment, and clocks differ a little.
-    let takes_back = config.spool.reject_older_than.saturating_sub(Duration::from_secs(60));
-    let endpoint = |table: &crate::config::Endpoint| {
-        let name = table.to_push().validate();
-        SpoolEndpoint {
-            key: endpoint_key(table),
-            name: name.map_or_else(|_| table.url.to_string(), |endpoint| endpoint.name().to_owned()),
-            takes_back: Some(takes_back),
-        }
-    };
-    config.push.endpoints.iter().map(endpoint).collect()
-}
-
-/// Which endpoint it is to the spool.
-fn endpoint_key(endpoint: &crate::config::Endpoint) -> EndpointKey {
-    EndpointKey::new(endpoint.url.as_str(), endpoint.tenant.as_deref().unwrap_or(""))
 }

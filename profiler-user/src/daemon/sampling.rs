@@ -165,8 +165,8 @@ impl Sampling {
     fn reconfigure(&mut self, state: &mut State) -> Result<(), CaptureError> {
         let config = Arc::clone(&self.config.borrow_and_update());
         if config.sampling.window != state.config.sampling.window {
-            state.windows =
-                WindowClock::new(config.sampling.window, state.clock.wall_now(), state.clock.monotonic());
+            let (wall, now) = (state.clock.wall_now(), state.clock.monotonic());
+            state.windows.set_window(config.sampling.window, wall, now);
         }
         state.budget.reconfigure(config.sampling.rate, config.budget.cpu_percent);
         let budget = label_budget(&config, &self.host);

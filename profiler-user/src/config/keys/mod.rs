@@ -92,7 +92,7 @@ settings! {
         ///
         /// Older windows are not sent but set aside in the spool, within its size; `flamekeeper spool` reads them.
         reject_older_than: Duration =
-            Key::new("spool.reject_older_than", "TIME").default("1h").between("1m", "30days").reload();
+            Key::new("spool.reject_older_than", "TIME").default("1h").between("2m", "30days").reload();
     }
 }
 
