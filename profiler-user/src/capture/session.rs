@@ -59,6 +59,8 @@ pub struct Session<A> {
     admission: A,
     own: Tgid,
     own_children_before_exec: bool,
+    /// Processes that we start are readers of debug information, which are us as well.
+    leaves_out_helpers: bool,
     rights: Arc<dyn Rights>,
     sampler: Sampler,
     ring: AsyncFd<SampleRing>,
@@ -138,6 +140,7 @@ impl<A: Admission> Session<A> {
             admission,
             own: Tgid(own),
             own_children_before_exec: config.include_self,
+            leaves_out_helpers: !config.include_self && !config.scope.own_children,
             rights,
             sampler,
             ring,

@@ -79,6 +79,7 @@ impl Sampling {
             config,
             clock,
         };
+        self.tell(&mut state)?;
         let mut stop = self.stop.clone();
         loop {
             let wait = state.until_next();
@@ -94,6 +95,7 @@ impl Sampling {
         state.pulls.stop();
         self.session.stop();
         self.end_window(&mut state);
+        self.tell(&mut state)?;
         Ok(self.names)
     }
 

@@ -210,6 +210,11 @@ impl ProcessTable {
         }
     }
 
+    /// Whether a process was forked by another.
+    pub fn is_child(&self, tgid: Tgid, parent: Tgid) -> bool {
+        self.live.get(&tgid).is_some_and(|live| live.parent == Some(parent))
+    }
+
     /// Whether a process was forked by another and still runs its program.
     pub fn is_fork_without_exec(&self, tgid: Tgid, parent: Tgid) -> bool {
         self.live.get(&tgid).is_some_and(|live| live.parent == Some(parent) && !live.has_executed)

@@ -21,6 +21,10 @@ impl<A: Admission> Session<A> {
         if !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own) {
             return; // the command is still us
         }
+        if self.leaves_out_helpers && self.processes.is_child(sample.tgid, self.own) {
+            self.counts.add(Outcome::Filtered, 1);
+            return;
+        }
         let owner = self.processes.owner(&sample);
         if !self.admission.admits(&sample, owner.process, &self.processes) {
             self.counts.add(Outcome::Filtered, 1);
