@@ -21,6 +21,7 @@ use super::labelling::host_labels;
 use super::names::{self, Names, Work};
 use super::pulls::Pulls;
 use super::self_account::SelfAccounts;
+use super::tell_manager;
 use super::windows::Times;
 use crate::attribute::budget::LabelBudget;
 use crate::capture::{CaptureError, Session};
@@ -178,8 +179,10 @@ impl Sampling {
         self.set_rate(state)
     }
 
-    /// Holds the daemon to its budget, looks for CPUs that came online, and tells all of it.
+    /// Holds the daemon to its budget, looks for CPUs that came online, and tells all of it; the service manager, that the loop
+    /// turns.
     fn tell(&mut self, state: &mut State) -> Result<(), CaptureError> {
+        tell_manager(&[sd_notify::NotifyState::Watchdog]);
         let before = std::mem::replace(&mut state.cost, OwnCost::measure(&self.host.proc, &state.clock));
         let elapsed = state.clock.since(state.accounted);
         state.accounted = state.clock.monotonic();

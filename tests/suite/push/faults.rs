@@ -241,6 +241,22 @@ fn check_http2(peer: &Pyroscope, more: &str) -> Result<()> {
     Ok(())
 }
 
+/// A stop is told to one thread and passed on: until all have it one of them may answer.
+fn wait_until_stopped(pid: u32) -> Result<()> {
+    for _ in 0..1000 {
+        let mut running = 0;
+        for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = std::fs::read_to_string(entry?.path().join("status"))?;
+            running += usize::from(!status.lines().any(|line| line.starts_with("State:\tT")));
+        }
+        if running == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    anyhow::bail!("process {pid} does not stop")
+}
+
 #[test]
 fn a_connection_that_died_in_silence_is_replaced() -> Result<()> {
     tool_or_skip!("go");
@@ -250,6 +266,7 @@ fn a_connection_that_died_in_silence_is_replaced() -> Result<()> {
         ensure!(pusher.outcome()? == "delivered");
         let before = peer.state()?.wire.connections;
         peer.process().signal(Signal::STOP)?;
+        wait_until_stopped(peer.process().pid())?;
         let outcome = pusher.push(&series(&MadePprof::recent()?)?);
         peer.process().signal(Signal::CONT)?;
         let PushOutcome::Retry { cause, .. } = outcome else { anyhow::bail!("{outcome:?}") };
