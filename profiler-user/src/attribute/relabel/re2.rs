@@ -8,8 +8,8 @@
 //!   [[a&&b--c]            brackets and signs are members  [\[a\&\&b…]
 //! ```
 //!
-//! Left as it is: `\B`, which differs only beside letters that are not ASCII; `a**`, which RE2 refuses; and two groups
-//! of one name, which the crate refuses.
+//! Left as it is: `\B`, which differs only beside letters that are not ASCII; `a**`, which RE2 refuses; two groups of one
+//! name, `\0` and a repetition of `(?i)`, which the crate refuses.
 
 use super::error::PatternFault;
 

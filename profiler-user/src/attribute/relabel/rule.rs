@@ -36,6 +36,7 @@ const DEFAULT_REPLACEMENT: &str = "$1";
 #[derive(Debug)]
 pub struct Rule {
     position: usize,
+    action: Action,
     source_labels: Vec<String>,
     separator: String,
     pattern: String,
@@ -67,8 +68,8 @@ impl Rule {
         let pattern = config.regex.unwrap_or_else(|| DEFAULT_REGEX.to_owned());
         let replacement = config.replacement.as_deref().unwrap_or(DEFAULT_REPLACEMENT);
         let regex = anchored(&pattern)?;
-        let target = config.target_label;
-        let work = match config.action {
+        let (action, target) = (config.action, config.target_label);
+        let work = match action {
             Action::Keep => Work::Keep,
             Action::Drop => Work::Drop,
             Action::KeepEqual => Work::KeepEqual { target },
@@ -84,7 +85,7 @@ impl Rule {
             Action::LabelDrop => Work::LabelDrop,
             Action::LabelKeep => Work::LabelKeep,
         };
-        Ok(Self { position, source_labels: config.source_labels, separator, pattern, regex, work })
+        Ok(Self { position, action, source_labels: config.source_labels, separator, pattern, regex, work })
     }
 
     /// Its place in the list; the first is 1.
@@ -148,28 +149,12 @@ impl Rule {
             }
         }
     }
-
-    fn action(&self) -> Action {
-        match &self.work {
-            Work::Keep => Action::Keep,
-            Work::Drop => Action::Drop,
-            Work::KeepEqual { .. } => Action::KeepEqual,
-            Work::DropEqual { .. } => Action::DropEqual,
-            Work::Replace { .. } => Action::Replace,
-            Work::Lowercase { .. } => Action::Lowercase,
-            Work::Uppercase { .. } => Action::Uppercase,
-            Work::HashMod { .. } => Action::HashMod,
-            Work::LabelMap { .. } => Action::LabelMap,
-            Work::LabelDrop => Action::LabelDrop,
-            Work::LabelKeep => Action::LabelKeep,
-        }
-    }
 }
 
 /// For people who ask why a process is not there: `rule 2: drop namespace, container =~ "kube-system;.*"`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {}: {} {}", self.position, self.action(), self.source_labels.join(", "))?;
+        write!(f, "rule {}: {} {}", self.position, self.action, self.source_labels.join(", "))?;
         match &self.work {
             Work::KeepEqual { target } | Work::DropEqual { target } => write!(f, " = {target}"),
             _ => write!(f, " =~ {:?}", self.pattern),
