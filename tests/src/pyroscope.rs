@@ -63,8 +63,6 @@ pub struct ReceivedProfile {
     pub samples: u64,
     /// CPU time.
     pub cpu_nanos: i64,
-    /// CPU time by its period.
-    pub ticks: i64,
     /// As type/unit.
     pub sample_types: Vec<String>,
     /// As type/unit.

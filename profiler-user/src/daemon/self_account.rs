@@ -159,7 +159,9 @@ impl SelfAccounts {
         }
         let waiting = account.spool.waiting.windows;
         let (windows, in_windows) = (account.windows.finished, account.windows.samples);
-        tracing::info!(sampled, in_windows, windows, waiting, "ended");
+        // To the nanosecond, so that it can be compared with what the database has, also when the rate has changed.
+        let cpu_nanos = u64::try_from(account.sampling.cpu.as_nanos()).unwrap_or(u64::MAX);
+        tracing::info!(sampled, in_windows, cpu_nanos, windows, waiting, "ended");
     }
 
     fn facts(&self) -> Facts {

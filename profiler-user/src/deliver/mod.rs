@@ -2,7 +2,6 @@
 
 pub mod file;
 pub mod finished;
-pub mod log_limit;
 pub mod push;
 pub mod series;
 pub mod serve;

@@ -4,6 +4,7 @@ use std::io;
 
 use super::file::pprof::{self, Reader};
 use super::finished::SeriesProfile;
+use super::push::limits::{DEFAULT_PROFILE_BYTES_MAX, PROFILE_DISTANCE_MIN, SAMPLES_MAX};
 use crate::aggregate::merge::{Keep, Merger, Span};
 use crate::aggregate::profile::{Profile, Sample};
 use crate::attribute::labels::Labels;
@@ -19,7 +20,7 @@ pub struct SizeLimits {
 
 impl Default for SizeLimits {
     fn default() -> Self {
-        Self { profile_bytes_max: 3 << 19, samples_max: 16_000 }
+        Self { profile_bytes_max: DEFAULT_PROFILE_BYTES_MAX, samples_max: SAMPLES_MAX }
     }
 }
 
@@ -30,9 +31,6 @@ pub fn encode_for_tools(profile: &Profile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Between two profiles of a series: of those that begin in one millisecond the database's first storage shows one alone (tried).
-const PROFILE_DISTANCE_NANOS: u64 = 1_000_000;
-
 /// Encodes a series, in as many profiles as the limits ask for, each a moment after the one before. A sample that is too
 /// large by itself stays as it is: the database will say so.
 pub fn encode_for_database(
@@ -41,11 +39,12 @@ pub fn encode_for_database(
     limits: SizeLimits,
 ) -> io::Result<Vec<SeriesProfile>> {
     let started_nanos = profile.started_nanos;
+    let distance = u64::try_from(PROFILE_DISTANCE_MIN.as_nanos()).unwrap_or(u64::MAX);
     let mut profiles = Vec::new();
     let mut waiting = vec![profile.clone()];
     while let Some(mut profile) = waiting.pop() {
         let before = u64::try_from(profiles.len()).unwrap_or(u64::MAX);
-        profile.started_nanos = started_nanos.saturating_add(before.saturating_mul(PROFILE_DISTANCE_NANOS));
+        profile.started_nanos = started_nanos.saturating_add(before.saturating_mul(distance));
         let is_long = profile.samples.len() > limits.samples_max;
         let encoded = if is_long { None } else { Some(encode(labels, &profile)?) };
         let fits = |encoded: &SeriesProfile| encoded.uncompressed_bytes <= limits.profile_bytes_max;

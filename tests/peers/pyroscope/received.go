@@ -15,10 +15,9 @@ type received struct {
 	// Times of the profile itself.
 	TimeNanos     int64 `json:"time_nanos"`
 	DurationNanos int64 `json:"duration_nanos"`
-	// Distinct stacks; sum of the values of cpu/nanoseconds; the same divided by the period.
+	// Distinct stacks; sum of the values of cpu/nanoseconds.
 	Samples  int   `json:"samples"`
 	CPUNanos int64 `json:"cpu_nanos"`
-	Ticks    int64 `json:"ticks"`
 	// As type/unit.
 	SampleTypes []string `json:"sample_types"`
 	PeriodType  string   `json:"period_type"`
@@ -94,9 +93,6 @@ func describe(p *profile.Profile, labels []*typesv1.LabelPair, sample *pushv1.Ra
 		if cpu >= 0 {
 			entry.CPUNanos += sample.Value[cpu]
 		}
-	}
-	if p.Period > 0 {
-		entry.Ticks = entry.CPUNanos / p.Period
 	}
 	return entry
 }

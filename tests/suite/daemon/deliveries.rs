@@ -74,7 +74,7 @@ fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
     let killed = start()?;
     let mut in_spool = 0.0;
     killed.wait_for("three windows in the spool", || {
-        in_spool = killed.metric("flamekeeper_profile_samples_total")?;
+        in_spool = killed.metric("flamekeeper_sampled_cpu_seconds_total")?;
         Ok(killed.metric("flamekeeper_spool_windows")? >= 3.0 && in_spool > 0.0)
     })?;
     killed.running.signal(Signal::KILL)?;
@@ -83,9 +83,8 @@ fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
     peer.open()?;
     let next = start()?;
     next.wait_for("what the first one had", || {
-        #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
-        let arrived = delivered(&peer)? as f64;
-        Ok(arrived >= in_spool)
+        let arrived = std::time::Duration::from_nanos(delivered(&peer)?);
+        Ok(arrived.as_secs_f64() >= in_spool)
     })?;
     let words = next.end()?;
     ensure!(words.waiting == 0, "{} windows wait still", words.waiting);

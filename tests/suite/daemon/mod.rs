@@ -87,6 +87,7 @@ impl Daemon {
         Ok(LastWords {
             sampled: number("sampled")?,
             in_windows: number("in_windows")?,
+            cpu_nanos: number("cpu_nanos")?,
             waiting: number("waiting")?,
         })
     }
@@ -96,6 +97,7 @@ impl Daemon {
 struct LastWords {
     sampled: u64,
     in_windows: u64,
+    cpu_nanos: u64,
     waiting: u64,
 }
 
@@ -113,17 +115,17 @@ fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Ticks of the sampling clock that the peer has, of all profiles or of those with this label.
+/// CPU time that the peer has, in nanoseconds: the sum of all profiles.
 fn delivered(peer: &Pyroscope) -> Result<u64> {
-    let ticks: i64 = peer.state()?.received.iter().map(|profile| profile.ticks).sum();
-    Ok(u64::try_from(ticks)?)
+    let nanos: i64 = peer.state()?.received.iter().map(|profile| profile.cpu_nanos).sum();
+    Ok(u64::try_from(nanos)?)
 }
 
-/// All that reached a window has arrived, and nothing else.
+/// All that reached a window has arrived, to the nanosecond, and nothing else.
 fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<()> {
     let arrived = delivered(peer)?;
     ensure!(words.waiting == 0, "{} windows wait still", words.waiting);
-    ensure!(arrived == words.in_windows, "{arrived} arrived of {} in windows", words.in_windows);
+    ensure!(arrived == words.cpu_nanos, "{arrived} ns arrived of {} in windows", words.cpu_nanos);
     ensure!(words.in_windows > 0 && words.in_windows <= words.sampled, "{} sampled", words.sampled);
     Ok(())
 }
