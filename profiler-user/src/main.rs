@@ -132,12 +132,19 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
         // A thread that writes lines and keeps rights is no reason not to run.
         let _as_it_is = Role::Log.enter(KernelVersion::running());
     };
-    let (dispatch, log) = logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::Thread)?;
+    let (dispatch, log) =
+        logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::start("log"))?;
     // The only one of this process: nothing was set before.
     let _first = tracing::dispatcher::set_global_default(dispatch);
     let environment = Environment::read(|name| std::env::var(name).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
+    runtime.map_err(DaemonError::start("main"))?.block_on(daemon::run(
+        loader,
+        loaded,
+        &host,
+        log,
+        environment,
+    ))
 }
 
 fn run_spool(args: &SpoolArgs) -> ExitCode {

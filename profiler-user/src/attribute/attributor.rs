@@ -84,8 +84,10 @@ pub struct AttributorCounts {
     pub processes: usize,
     /// Of those, left out.
     pub dropped: usize,
-    /// Distinct sets of series labels of those.
+    /// Distinct sets of series labels of those that are not left out.
     pub label_sets: usize,
+    /// Distinct `service_name`s among these.
+    pub services: usize,
     /// Containers that were met, and those of which something is known.
     pub containers: (usize, usize),
     /// Processes looked at in `/proc` since the start.
@@ -209,14 +211,14 @@ impl Attributor {
     /// How much there is of what.
     pub fn counts(&self) -> AttributorCounts {
         let attributions = || self.processes.values().map(|known| &known.attribution);
-        let sets: HashSet<*const Labels> = attributions()
-            .filter(|known| known.dropped.is_none())
-            .map(|known| Arc::as_ptr(&known.labels))
-            .collect();
+        let kept = || attributions().filter(|known| known.dropped.is_none());
+        let sets: HashSet<*const Labels> = kept().map(|known| Arc::as_ptr(&known.labels)).collect();
+        let services: HashSet<&str> = kept().map(|known| known.labels.get("service_name")).collect();
         AttributorCounts {
             processes: self.processes.len(),
             dropped: attributions().filter(|known| known.dropped.is_some()).count(),
             label_sets: sets.len(),
+            services: services.len(),
             containers: self.containers.counts(),
             ..self.counts
         }

@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::labelling::Sources;
+use super::thread::told_to_end;
 use crate::attribute::containers::{Elsewhere, Found, Wanted};
 use crate::attribute::kubernetes::{
     MAX_PODS, PodEnvironment, PodWatch, PublishedPods, WatchOptions, WatchStatus, WatchTimes,
@@ -69,10 +70,10 @@ impl Metadata {
     }
 }
 
-async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+async fn until(stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
-        () = async { let _gone = stop.wait_for(|is_stopping| *is_stopping).await.is_err(); } => {}
+        () = told_to_end(stop) => {}
     }
 }
 

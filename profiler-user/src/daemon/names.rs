@@ -7,14 +7,13 @@
 //!
 //! The session never waits for it: what finds the queue full is lost, and counted.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::error::DaemonError;
 use super::pulls::Reply;
+use super::thread::{self, ThreadError};
 use super::windows::{PullId, Times, WindowCounts, Windows};
 use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
@@ -22,7 +21,7 @@ use crate::capture::segment::Segment;
 use crate::deliver::finished::FinishedWindow;
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
-use crate::host::Clock;
+use crate::host::{Clock, MonotonicNanos, give_back_freed_memory};
 use crate::privileges::{KernelVersion, Role};
 use crate::telemetry::account::Queue;
 
@@ -39,6 +38,8 @@ pub(super) enum Work {
     PullBegin(PullId, Selector),
     /// A pull has ended with the segment before.
     PullEnd(PullId, Times, Option<Reply>),
+    /// Memory is short.
+    EmptyCaches,
     /// The configuration has changed.
     Reconfigure(SizeLimits, LabelBudget),
 }
@@ -52,6 +53,10 @@ pub(super) struct NamesStatus {
     pub(super) cpu: Duration,
     /// Windows that could not be encoded: a fault of ours.
     pub(super) failed: u64,
+    /// Since when it has been at a piece of work; `None` while it waits for one.
+    pub(super) busy_since: Option<MonotonicNanos>,
+    /// Pieces of work that it has begun.
+    pub(super) begun: u64,
 }
 
 /// The thread, from outside.
@@ -59,6 +64,8 @@ pub(super) struct Names {
     work: SyncSender<Work>,
     thread: JoinHandle<()>,
     status: Arc<Mutex<NamesStatus>>,
+    /// Pieces that were taken into the queue.
+    handed_over: u64,
     /// Pieces that found the queue full, and samples in them.
     lost: u64,
     lost_samples: u64,
@@ -71,28 +78,20 @@ impl Names {
         clock: Clock,
         kernel: KernelVersion,
         put: impl FnMut(FinishedWindow) + Send + 'static,
-    ) -> Result<Self, DaemonError> {
+    ) -> Result<Self, ThreadError> {
         let (work, waiting) = sync_channel(WORK_MAX);
-        let (entered, is_entered) = sync_channel(1);
         let status = Arc::new(Mutex::new(NamesStatus::default()));
         let mut namer = Namer { windows, put, status: Arc::clone(&status), clock };
-        let body = move || {
-            let role = Role::Naming.enter(kernel);
-            let is_refused = role.is_err();
-            if entered.send(role).is_ok() && !is_refused {
-                namer.work(&waiting);
-            }
-        };
-        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(body);
-        let thread = thread.map_err(DaemonError::Thread)?;
-        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
-        Ok(Self { work, thread, status, lost: 0, lost_samples: 0 })
+        let work_on = move |()| namer.work(&waiting);
+        let thread = thread::start("names", Role::Naming, kernel, || Ok(()), work_on)?;
+        Ok(Self { work, thread, status, handed_over: 0, lost: 0, lost_samples: 0 })
     }
 
     /// Hands over a piece of work. Never waits; what does not fit is lost.
     pub(super) fn hand_over(&mut self, work: Work) {
         let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
         else {
+            self.handed_over += 1;
             return;
         };
         self.lost += 1;
@@ -111,9 +110,10 @@ impl Names {
         self.lost_samples
     }
 
-    /// How full the queue is. What waits in it cannot be seen from outside.
+    /// How full the queue is.
     pub(super) fn queue(&self) -> Queue {
-        Queue { length: 0, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
+        let length = self.handed_over.saturating_sub(read(&self.status).begun);
+        Queue { length, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
     }
 
     /// For whoever tells about it.
@@ -142,14 +142,28 @@ struct Namer<P> {
 impl<P: FnMut(FinishedWindow)> Namer<P> {
     fn work(&mut self, waiting: &Receiver<Work>) {
         for work in waiting {
+            let now = self.clock.monotonic();
+            self.tell(|status| {
+                status.busy_since = Some(now);
+                status.begun += 1;
+            });
             match work {
                 Work::Segment(segment, labels) => self.windows.segment(*segment, &labels),
                 Work::WindowEnd(times) => self.end_window(times),
                 Work::PullBegin(id, selector) => self.windows.begin_pull(id, selector),
                 Work::PullEnd(id, times, reply) => self.end_pull(id, times, reply),
+                Work::EmptyCaches => {
+                    self.windows.empty_caches();
+                    give_back_freed_memory();
+                }
                 Work::Reconfigure(limits, budget) => self.windows.reconfigure(limits, budget),
             }
+            self.tell(|status| status.busy_since = None);
         }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut NamesStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn end_window(&mut self, times: Times) {
@@ -164,10 +178,11 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
                 1
             }
         };
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.counts = self.windows.counts().clone();
-        status.cpu = self.clock.thread_cpu();
-        status.failed += failed;
+        let (counts, cpu) = (self.windows.counts().clone(), self.clock.thread_cpu());
+        self.tell(|status| {
+            (status.counts, status.cpu) = (counts, cpu);
+            status.failed += failed;
+        });
     }
 
     fn end_pull(&mut self, id: PullId, times: Times, reply: Option<Reply>) {

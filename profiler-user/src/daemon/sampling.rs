@@ -18,10 +18,12 @@ use super::boundaries::WindowClock;
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
 use super::labelling::host_labels;
+use super::memory_budget::MemoryBudget;
 use super::names::{self, Names, Work};
 use super::pulls::Pulls;
-use super::self_account::SelfAccounts;
+use super::self_account::{RateChanges, SelfAccounts, Told};
 use super::tell_manager;
+use super::thread::told_to_end;
 use super::windows::Times;
 use crate::attribute::budget::LabelBudget;
 use crate::capture::{CaptureError, Session};
@@ -63,6 +65,8 @@ struct State {
     pulls: Pulls,
     accounted: MonotonicNanos,
     cost: OwnCost,
+    memory: MemoryBudget,
+    rate_changes: RateChanges,
 }
 
 impl Sampling {
@@ -77,11 +81,13 @@ impl Sampling {
             pulls: Pulls::default(),
             accounted: now,
             cost: OwnCost::measure(&self.host.proc, &clock),
+            memory: MemoryBudget::default(),
+            rate_changes: RateChanges::default(),
             config,
             clock,
         };
         self.tell(&mut state)?;
-        let mut stop = self.stop.clone();
+        let mut is_stopped = std::pin::pin!(told_to_end(self.stop.clone()));
         loop {
             let wait = state.until_next();
             tokio::select! {
@@ -89,7 +95,7 @@ impl Sampling {
                 () = tokio::time::sleep(wait) => self.session.round_now(),
                 Some(request) = self.pulls.recv() => self.begin_pull(&mut state, request)?,
                 Ok(()) = self.config.changed() => self.reconfigure(&mut state)?,
-                () = ended(&mut stop) => break,
+                () = &mut is_stopped => break,
             }
             self.after_turn(&mut state)?;
         }
@@ -155,12 +161,15 @@ impl Sampling {
     }
 
     /// Samples as often as the budget allows, or as a pull asks for. What was sampled before is weighed as it was.
-    fn set_rate(&mut self, state: &State) -> Result<(), CaptureError> {
+    fn set_rate(&mut self, state: &mut State) -> Result<(), CaptureError> {
         let rate: Hertz =
             state.pulls.rate().map_or(state.budget.rate(), |asked| asked.max(state.budget.rate()));
-        if rate != self.session.rate() {
+        let before = self.session.rate();
+        if rate != before {
             self.cut();
             self.session.set_rate(rate)?;
+            let changes = &mut state.rate_changes;
+            *(if rate < before { &mut changes.down } else { &mut changes.up }) += 1;
         }
         Ok(())
     }
@@ -196,9 +205,26 @@ impl Sampling {
         self.set_rate(state)?;
         self.session.follow_cpus()?;
         self.session.admission().refresh();
-        let budget = (&state.budget, &*state.config);
-        self.account.sampling(&mut self.session, &self.names, budget, state.cost, run_times);
+        self.hold_memory(state);
+        let told = Told {
+            budget: &state.budget,
+            rate_changes: state.rate_changes,
+            caches_emptied: state.memory.times_emptied(),
+            cost: state.cost,
+            run_times,
+        };
+        self.account.sampling(&mut self.session, &self.names, told);
         Ok(())
+    }
+
+    fn hold_memory(&mut self, state: &mut State) {
+        let Some(resident_bytes) = state.cost.resident_bytes else { return };
+        let bytes_max = state.config.budget.memory_max.as_u64();
+        if state.memory.judge(resident_bytes, bytes_max, state.accounted) {
+            tracing::warn!(resident_bytes, bytes_max, "near budget.memory_max: caches are emptied");
+            self.session.empty_caches();
+            self.names.hand_over(Work::EmptyCaches);
+        }
     }
 }
 
@@ -206,12 +232,6 @@ impl Sampling {
 pub(super) fn label_budget(config: &DaemonConfig, host: &Host) -> LabelBudget {
     let sets_max = usize::try_from(config.labels.label_sets_max).unwrap_or(usize::MAX);
     LabelBudget::new(sets_max, &host_labels(config, host))
-}
-
-/// Until the daemon is to end.
-async fn ended(stop: &mut watch::Receiver<bool>) {
-    // Nobody left to say so means the same.
-    let _gone = stop.wait_for(|is_stopping| *is_stopping).await.is_err();
 }
 
 impl State {
