@@ -258,6 +258,11 @@ impl<A: Admission> Session<A> {
         counts
     }
 
+    /// Samples that the kernel half took and nobody wants: of processes that a rule drops, and of those that we start.
+    pub fn left_out(&self) -> u64 {
+        self.counts.get(Outcome::Filtered) // the kernel half counts its own
+    }
+
     /// What the kernel half has cost so far, by program.
     pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], CaptureError> {
         Ok(self.sampler.run_times()?)

@@ -18,6 +18,7 @@ use super::names::{self, Names, NamesStatus};
 use super::sender::EndpointCounts;
 use crate::capture::Session;
 use crate::config::DaemonConfig;
+use crate::deliver::push::RefusalCause;
 use crate::deliver::serve::{SelfAccount, ServeCounters, Verdict};
 use crate::deliver::spool::{Spool, account as spool};
 use crate::host::{Host, MonotonicNanos, WallNanos};
@@ -137,6 +138,7 @@ impl SelfAccounts {
         account.queues.insert("names", names.queue());
         let sampling = &mut account.sampling;
         sampling.counts = counts;
+        sampling.left_out = session.left_out();
         sampling.rate_hz = session.rate().get();
         sampling.cpus_online = u32::try_from(online.len()).unwrap_or(u32::MAX);
         sampling.cpus_sampled = u32::try_from(sampled.len()).unwrap_or(u32::MAX);
@@ -145,23 +147,23 @@ impl SelfAccounts {
         *lock(&self.cpus) = Cpus { online, sampled };
     }
 
-    /// What became of all samples, as the last line of the log.
+    /// What became of all samples, as the last lines of the log.
     pub(super) fn last_words(&self) {
         let account = self.whole();
-        let sampled = account.sampling.counts.get(Outcome::Samples);
-        for (name, endpoint) in &account.endpoints {
-            tracing::info!(
-                endpoint = &**name,
-                delivered = endpoint.samples,
-                refused = endpoint.refused.values().map(|lost| lost.samples).sum::<u64>(),
-                "samples"
-            );
+        for (name, of) in &account.endpoints {
+            let [waiting, too_old, set_aside] = of.stored.map(|(_, samples)| samples);
+            let dropped = of.dropped.values().map(|lost| lost.samples).sum::<u64>();
+            let (endpoint, found, delivered) = (&**name, of.found, of.samples);
+            tracing::info!(endpoint, found, delivered, waiting, too_old, set_aside, dropped, "samples");
         }
+        let sampling = &account.sampling;
+        let sampled = sampling.counts.get(Outcome::Samples);
+        let (left_out, lost) = (sampling.left_out, sampling.counts.get(Outcome::NamingBehind));
         let waiting = account.spool.waiting.windows;
         let (windows, in_windows) = (account.windows.finished, account.windows.samples);
         // To the nanosecond, so that it can be compared with what the database has, also when the rate has changed.
-        let cpu_nanos = u64::try_from(account.sampling.cpu.as_nanos()).unwrap_or(u64::MAX);
-        tracing::info!(sampled, in_windows, cpu_nanos, windows, waiting, "ended");
+        let cpu_nanos = u64::try_from(sampling.cpu.as_nanos()).unwrap_or(u64::MAX);
+        tracing::info!(sampled, left_out, lost, in_windows, cpu_nanos, windows, waiting, "ended");
     }
 
     fn facts(&self) -> Facts {
@@ -206,21 +208,28 @@ impl SelfAccounts {
         for (endpoint, stored) in status.endpoints {
             let name: Arc<str> = endpoint.name.as_str().into();
             let sent = sent.get(&name).cloned().unwrap_or_default();
-            for (reason, tally) in &stored.dropped {
-                let lost = account.spool.dropped.entry(reason.name()).or_default();
-                lost.profiles += tally.profiles;
-                lost.samples += tally.samples;
-            }
-            let lost = |(profiles, samples)| account::Lost { profiles, samples };
+            let lost =
+                |tally: &spool::Tally| account::Lost { profiles: tally.profiles, samples: tally.samples };
+            let dropped = stored.dropped.iter().map(|(reason, tally)| (reason.name(), lost(tally)));
+            // Too old is too old, whether the endpoint said so or we knew.
+            let too_old = (&RefusalCause::OutsideWindow, &stored.became_too_old);
+            let refused = stored.refused.iter().chain([too_old]);
             let told = account::Endpoint {
                 profiles: stored.delivered.profiles,
                 samples: stored.delivered.samples,
                 bytes: sent.bytes,
                 time: sent.time,
                 retries: sent.retries,
-                refused: sent.refused.into_iter().map(|(cause, counts)| (cause, lost(counts))).collect(),
-                set_aside: lost((stored.became_poisoned.profiles, stored.became_poisoned.samples)),
-                windows_waiting: stored.waiting.profiles,
+                refused: refused.map(|(cause, tally)| (*cause, lost(tally))).collect(),
+                set_aside: lost(&stored.became_poisoned),
+                found: stored.found.samples,
+                stored: [
+                    ("waiting", stored.waiting.samples),
+                    ("too_old", stored.too_old.samples),
+                    ("set_aside", stored.poisoned.samples),
+                ],
+                dropped: dropped.collect(),
+                windows_waiting: stored.windows_waiting,
                 backoff: stored.held.map_or(Duration::ZERO, |held| {
                     Duration::from_nanos(held.until.0.saturating_sub(self.host.clock.monotonic().0))
                 }),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::deliver::finished::SeriesProfile;
-use crate::deliver::push::{Client, PushOutcome, RefusalCause, RetryCause};
+use crate::deliver::push::{Client, PushOutcome, RetryCause};
 use crate::deliver::spool::Sender;
 use crate::deliver::spool::id::ProfileId;
 use crate::host::{Clock, WallNanos};
@@ -19,8 +19,6 @@ pub(super) struct EndpointCount {
     pub(super) time: Duration,
     /// Attempts that may pass later, by cause.
     pub(super) retries: BTreeMap<RetryCause, u64>,
-    /// Profiles and samples that it never will take, by cause.
-    pub(super) refused: BTreeMap<RefusalCause, (u64, u64)>,
     /// Its last success.
     pub(super) last_success: Option<WallNanos>,
 }
@@ -72,11 +70,7 @@ impl Sender for Pusher {
             match &outcome {
                 PushOutcome::Delivered => count.last_success = Some(now),
                 PushOutcome::Retry { cause, .. } => *count.retries.entry(*cause).or_default() += 1,
-                PushOutcome::Refused { cause, .. } => {
-                    let refused = count.refused.entry(*cause).or_default();
-                    refused.0 += 1;
-                    refused.1 += profile.samples;
-                }
+                PushOutcome::Refused { .. } => {}
             }
         });
         tell(&self.name, profile, &outcome);

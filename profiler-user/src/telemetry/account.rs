@@ -69,6 +69,8 @@ pub struct Build {
 pub struct Sampling {
     /// Counters of the kernel half and of the stages, in one table.
     pub counts: Counts,
+    /// Samples that were taken of processes that are not wanted.
+    pub left_out: u64,
     /// CPU time that the samples stand for.
     pub cpu: Duration,
     /// How the stacks of samples ended.
@@ -266,8 +268,6 @@ pub struct Spool {
     pub bytes_max: u64,
     /// Whether the last write went well.
     pub is_writable: bool,
-    /// What was thrown away, by reason.
-    pub dropped: BTreeMap<&'static str, Lost>,
 }
 
 /// A part of the spool.
@@ -307,6 +307,12 @@ pub struct Endpoint {
     pub refused: BTreeMap<RefusalCause, Lost>,
     /// Profiles that are set aside after too many failures that looked passing.
     pub set_aside: Lost,
+    /// Samples that earlier runs left in the spool for it.
+    pub found: u64,
+    /// Samples in the spool that it has not got, by whether they are to be sent or why not.
+    pub stored: [(&'static str, u64); 3],
+    /// What was thrown away of its profiles, by reason.
+    pub dropped: BTreeMap<&'static str, Lost>,
     /// Windows that wait for it.
     pub windows_waiting: u64,
     /// Until the next attempt.

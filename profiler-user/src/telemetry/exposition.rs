@@ -77,6 +77,13 @@ fn sampling(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
         (Outcome::Filtered, m("ticks_filtered", "Ticks in processes that are not sampled.")),
     ];
     others.into_iter().try_for_each(|(outcome, metric)| sheet.counter(metric, count(outcome)))?;
+    sheet.counter(
+        m(
+            "samples_left_out",
+            "Samples of processes that are not wanted: a rule drops them, or they are helpers of flamekeeper's own.",
+        ),
+        of.left_out,
+    )?;
     rate(sheet, of)
 }
 
@@ -236,12 +243,6 @@ fn spool(sheet: &mut Sheet<'_>, of: &Spool) -> fmt::Result {
     sheet.gauge(
         m("spool_writable", "1 if the last write into the spool went well."),
         u64::from(of.is_writable),
-    )?;
-    lost(
-        sheet,
-        m("spool_dropped_profiles", "Profiles that were thrown away on disk, by reason."),
-        m("spool_dropped_samples", "Samples in profiles that were thrown away on disk, by reason."),
-        || of.dropped.iter().map(|(&reason, &lost)| ([("reason", reason)], lost)),
     )
 }
 
@@ -291,7 +292,36 @@ fn endpoints(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
             })
         },
     )?;
+    endpoint_spool(sheet, account)?;
     endpoint_states(sheet, account)
+}
+
+/// What lies in the spool for each endpoint, and what will not arrive there.
+fn endpoint_spool(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
+    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
+    sheet.counters(
+        m("spool_found_samples", "Samples that lay in the spool when the daemon began."),
+        all().map(|(labels, of)| (labels, of.found)),
+    )?;
+    sheet.gauges(
+        m(
+            "spool_samples",
+            "Samples in the spool: waiting, older than the database takes, or refused too often while others passed.",
+        ),
+        all().flat_map(|(labels, of)| {
+            of.stored.map(|(state, samples)| ([labels[0], ("state", state)], samples))
+        }),
+    )?;
+    lost(
+        sheet,
+        m("spool_dropped_profiles", "Profiles that were thrown away, by reason."),
+        m("spool_dropped_samples", "Samples in profiles that were thrown away, by reason."),
+        || {
+            all().flat_map(|(labels, of)| {
+                of.dropped.iter().map(move |(&reason, &lost)| ([labels[0], ("reason", reason)], lost))
+            })
+        },
+    )
 }
 
 /// Also what was set aside: the server said "later" ten times while others passed.

@@ -46,13 +46,15 @@ fn full() -> Account {
     account.bpf.map_bytes.insert("EVENTS".into(), 1 << 20);
     account.windows.last_end = Some(WallNanos(1_700_000_015_000_000_000));
     account.spool.waiting = Stored { windows: 3, bytes: 4_096, oldest_age: Some(Duration::from_secs(45)) };
-    account.spool.dropped.insert("full", Lost { profiles: 2, samples: 20 });
     let mut endpoint = Endpoint {
         profiles: 5,
         last_success: Some(WallNanos(1_700_000_014_000_000_000)),
         set_aside: Lost { profiles: 1, samples: 4 },
+        found: 40,
+        stored: [("waiting", 9), ("too_old", 5), ("set_aside", 4)],
         ..Endpoint::default()
     };
+    endpoint.dropped.insert("evicted", Lost { profiles: 2, samples: 20 });
     endpoint.retries.insert(RetryCause::Timeout, 6);
     endpoint.refused.insert(RefusalCause::TooLarge, Lost { profiles: 1, samples: 17_000 });
     account.endpoints.insert("a \"b\"".into(), endpoint);
@@ -115,9 +117,18 @@ fn the_documentation_lists_every_metric() {
 `flamekeeper daemon` tells about itself at `/metrics`, in the OpenMetrics format that Prometheus reads. Counters count
 from the start of the daemon. A number that cannot be known is left out. This page is written by a test from the code.
 
-How to check that nothing was lost: `flamekeeper_samples_total` is what the kernel half took; what is missing later is in
-`flamekeeper_losses_total`, `flamekeeper_spool_dropped_samples_total` and `flamekeeper_push_refused_samples_total`, each with its
-cause, or still waits in the spool.
+How to check that nothing was lost: every sample is at one place. Once the daemon has ended, as its last lines say, and but for the
+window in progress at any time,
+
+```text
+samples_total                        = samples_left_out_total + losses_total{cause=\"naming_behind\"} + profile_samples_total
+spool_found_samples_total            = push_samples_total + spool_samples (all states)
+  + profile_samples_total                + spool_dropped_samples_total (all reasons)
+```
+
+to the sample, the second for each endpoint (one that is added later starts with what is in the spool then). What could not be sampled
+at all is in `losses_total{cause=\"sample_ring_full\"}`. The other causes of `losses_total` are of names, stacks or process events: their
+samples are in the totals. What the database refused for good is among the dropped, and by its cause in `push_refused_samples_total`.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -182,6 +193,9 @@ fn numbers_come_out_as_they_went_in() {
     assert_eq!(value("push_retries", "{endpoint=\"a \\\"b\\\"\",cause=\"timeout\"}"), 6.0);
     assert_eq!(value("push_refused_samples", "{endpoint=\"a \\\"b\\\"\",cause=\"too_large\"}"), 17_000.0);
     assert_eq!(value("push_refused_samples", "{endpoint=\"a \\\"b\\\"\",cause=\"too_many_attempts\"}"), 4.0);
+    assert_eq!(value("spool_found_samples", "{endpoint=\"a \\\"b\\\"\"}"), 40.0);
+    assert_eq!(value("spool_samples", "{endpoint=\"a \\\"b\\\"\",state=\"too_old\"}"), 5.0);
+    assert_eq!(value("spool_dropped_samples", "{endpoint=\"a \\\"b\\\"\",reason=\"evicted\"}"), 20.0);
     assert_eq!(value("build", "{version=\"1.2.3\",architecture=\"x86_64\",kernel=\"6.18.0\"}"), 1.0);
 }
 
