@@ -40,7 +40,9 @@ pub use made_pprof::{MadePprof, PERIOD, PackedPprof};
 pub use peer::Peer;
 pub use places::{build_folder, flamekeeper, repository};
 pub use pprof::{FrameView, Pprof, PprofSample};
-pub use pyroscope::{Pyroscope, PyroscopeOptions, PyroscopeState, ReceivedProfile, RefusedPush, WireTotals};
+pub use pyroscope::{
+    Pyroscope, PyroscopeCounts, PyroscopeOptions, PyroscopeState, ReceivedProfile, RefusedPush, WireTotals,
+};
 pub use stacks::{Stack, Stacks, ensure_near};
 pub use twin::TwinNames;
 pub use workload::{RunningWorkload, Workload};

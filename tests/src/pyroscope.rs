@@ -46,6 +46,15 @@ pub struct PyroscopeState {
     pub proxied: u64,
 }
 
+/// The short form of [`PyroscopeState`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct PyroscopeCounts {
+    /// Profiles that were taken.
+    pub received: usize,
+    /// Connections that are open.
+    pub open: usize,
+}
+
 /// A profile that was taken.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReceivedProfile {
@@ -81,6 +90,8 @@ pub struct ReceivedProfile {
     pub bytes: u64,
     /// Unpacked.
     pub unpacked_bytes: u64,
+    /// Check sum of what was unpacked, as at the end of a gzip file.
+    pub crc32: u32,
     /// Of the request on its connection, below TLS, with what the connection cost before it.
     pub wire_bytes: u64,
     /// Number of the connection, from 1.
@@ -170,6 +181,12 @@ impl Pyroscope {
         serde_json::from_slice(&json).context("read the peer's state")
     }
 
+    /// How much there is.
+    pub fn counts(&self) -> Result<PyroscopeCounts> {
+        let json = self.peer.control("GET", "/counts", None)?;
+        serde_json::from_slice(&json).context("read the peer's counts")
+    }
+
     /// A received profile, as it lay in the message.
     pub fn profile(&self, index: usize) -> Result<Vec<u8>> {
         self.peer.control("GET", &format!("/profiles/{index}"), None)
@@ -185,8 +202,9 @@ impl Pyroscope {
         self.peer.control("PUT", "/settings", Some(&settings)).map(drop)
     }
 
-    /// One more fault, behind those that are waiting: `kind` of `answer hang trickle half half_head huge reset`, `count`
-    /// (0: until [`Self::heal`]), `probability`, `store`, and of the answer `status headers body code message bytes`.
+    /// One more fault, behind those that are waiting: `kind` of `answer hang slow trickle half half_head huge reset`,
+    /// `count` (0: until [`Self::heal`]), `probability`, `store`, `millis` of a slow one, and of the answer `status headers
+    /// body code message bytes`.
     pub fn fail(&self, fault: Value) -> Result<()> {
         self.peer.control("POST", "/faults", Some(&fault)).map(drop)
     }
@@ -196,7 +214,7 @@ impl Pyroscope {
         self.peer.control("DELETE", "/faults", None).map(drop)
     }
 
-    /// Connections are ended, and refused from now on.
+    /// Connections are ended when what came over them is answered, and refused from now on.
     pub fn shut(&self) -> Result<()> {
         self.peer.control("POST", "/shut", None).map(drop)
     }

@@ -77,6 +77,8 @@ pub struct Session<A> {
     counts: Counts,
     warnings: Vec<String>,
     event: SampledEvent,
+    /// Whether anything ticks.
+    is_on: bool,
     started: MonotonicNanos,
     last_round: MonotonicNanos,
 }
@@ -159,6 +161,7 @@ impl<A: Admission> Session<A> {
             warnings,
             event: sampled_event(&config),
             config,
+            is_on: false,
             started: MonotonicNanos(0),
             last_round: MonotonicNanos(0),
         })
@@ -182,6 +185,7 @@ impl<A: Admission> Session<A> {
     /// Starts the ticks. Gives the number of CPUs.
     pub fn start(&mut self) -> Result<usize, CaptureError> {
         self.started = self.clock.monotonic();
+        self.is_on = true;
         Ok(self.rights.attach(self.config.event, self.config.rate)?)
     }
 
@@ -240,6 +244,7 @@ impl<A: Admission> Session<A> {
 
     /// The same, but what was sampled is left to be cut.
     pub fn stop(&mut self) {
+        self.is_on = false;
         self.rights.detach();
         self.round(MonotonicNanos(u64::MAX));
         self.finish_snapshots();
@@ -258,6 +263,11 @@ impl<A: Admission> Session<A> {
             counts.merge(&walker.counts());
         }
         counts
+    }
+
+    /// Samples that the kernel half took and nobody wants: of processes that a rule drops, and of those that we start.
+    pub fn left_out(&self) -> u64 {
+        self.counts.get(Outcome::Filtered) // the kernel half counts its own
     }
 
     /// What the kernel half has cost so far, by program.
@@ -285,9 +295,9 @@ impl<A: Admission> Session<A> {
         }
     }
 
-    /// Samples at another rate from now on. What was sampled before is weighed as it was.
+    /// Samples at another rate from now on, unless it has been stopped. What was sampled before is weighed as it was.
     pub fn set_rate(&mut self, rate: Hertz) -> Result<(), CaptureError> {
-        if rate != self.config.rate {
+        if self.is_on && rate != self.config.rate {
             self.rights.attach(self.config.event, rate)?;
             self.config.rate = rate;
             self.event = sampled_event(&self.config);
@@ -295,8 +305,11 @@ impl<A: Admission> Session<A> {
         Ok(())
     }
 
-    /// Samples on CPUs that came online since, too. Gives how many came.
+    /// Samples on CPUs that came online since, too, unless it has been stopped. Gives how many came.
     pub fn follow_cpus(&mut self) -> Result<usize, CaptureError> {
+        if !self.is_on {
+            return Ok(0);
+        }
         let come = self.rights.follow_cpus(self.config.event, self.config.rate)?;
         for &cpu in &come {
             if let Some(ring) = self.rights.side_band(cpu)? {

@@ -155,6 +155,17 @@ impl Checks<'_> {
             if let Some(same) = same {
                 let message = format!("is push[{same}] again, url and tenant; give each once");
                 self.error(&format!("push[{position}].url"), Wrong::Value(message));
+                continue;
+            }
+            // Metrics tell them apart by nothing else.
+            let Ok(checked) = endpoint.to_push().validate() else { continue };
+            let is_namesake = |other: &Endpoint| {
+                other.to_push().validate().is_ok_and(|other| other.name() == checked.name())
+            };
+            if let Some(namesake) = endpoints.iter().take(position).position(is_namesake) {
+                let message =
+                    format!("push[{namesake}] is called {} too; give one another name", checked.name());
+                self.error(&format!("push[{position}].name"), Wrong::Value(message));
             }
         }
     }

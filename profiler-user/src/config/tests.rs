@@ -197,10 +197,14 @@ fn endpoints_are_not_too_many_and_each_is_given_once() {
     let table = |name: usize| format!("[[push]]\nurl = 'http://{name}'\n");
     let many: String = (0..9).map(table).collect();
     check_errors(&many, expect!["config.toml:1:1: push: 9 endpoints are more than the 8 that are fed"]);
-    let tenants = "[[push]]\nurl = 'http://1'\ntenant = 'a'\n";
+    let tenants = "[[push]]\nurl = 'http://1'\ntenant = 'a'\nname = 'a'\n";
     check_errors(
         &format!("{}{tenants}{}", table(1), table(1)),
-        expect!["config.toml:7:7: push[2].url: is push[0] again, url and tenant; give each once"],
+        expect!["config.toml:8:7: push[2].url: is push[0] again, url and tenant; give each once"],
+    );
+    check_errors(
+        &format!("{}[[push]]\nurl = 'http://1'\ntenant = 'a'\n", table(1)),
+        expect!["push[1].name: push[0] is called 0.0.0.1 too; give one another name"],
     );
 }
 
@@ -252,7 +256,7 @@ window = "1s"
 url = "http://db:4040"
 bearer_token = "hunter2"
 [[push]]
-url = "https://db:4040"
+url = "https://db:4041"
 tls.insecure_skip_verify = true
 [http]
 listen = ["0.0.0.0:4041"]

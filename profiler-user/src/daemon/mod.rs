@@ -28,7 +28,6 @@ mod windows;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -165,12 +164,12 @@ pub async fn run(
     tell_manager(&[sd_notify::NotifyState::Stopping]);
     account.stopping();
     let names = ended?;
-    let is_drained = join_within(names.finish(), drain_timeout).await;
+    let is_drained = ends_within(drain_timeout, move || names.finish()).await;
     if !is_drained {
         tracing::error!("the last window did not reach the spool within shutdown.drain_timeout, and is lost");
     }
     network_stop.send_replace(true);
-    join_within(network, NETWORK_ENDS_WITHIN).await;
+    ends_within(NETWORK_ENDS_WITHIN, move || network.join().is_ok()).await;
     account.last_words();
     Ok(())
 }
@@ -234,10 +233,9 @@ fn watch_signals(
     })
 }
 
-/// Whether a thread has ended in time. One that has not is left to the end of the process.
-async fn join_within(thread: JoinHandle<()>, within: Duration) -> bool {
-    let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
-    matches!(tokio::time::timeout(within, joined).await, Ok(Ok(true)))
+/// Whether a thread has ended in time, and well. One that has not is left to the end of the process.
+async fn ends_within(within: Duration, join: impl FnOnce() -> bool + Send + 'static) -> bool {
+    matches!(tokio::time::timeout(within, tokio::task::spawn_blocking(join)).await, Ok(Ok(true)))
 }
 
 /// Tells systemd; without it nobody listens.

@@ -5,7 +5,8 @@
 //!                                                          └─▶ reply of a pull
 //! ```
 //!
-//! The session never waits for it: what finds the queue full is lost, and counted.
+//! The session never waits for it: what finds the queue full is lost, and counted. But what comes at the end, when nothing is
+//! sampled any more, waits for room: without the last window's end all of that window would be lost.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +67,8 @@ pub(super) struct Names {
     status: Arc<Mutex<NamesStatus>>,
     /// Pieces that were taken into the queue.
     handed_over: u64,
+    /// What is handed over at the end.
+    last: Option<Vec<Work>>,
     /// Pieces that found the queue full, and samples in them.
     lost: u64,
     lost_samples: u64,
@@ -84,11 +87,19 @@ impl Names {
         let mut namer = Namer { windows, put, status: Arc::clone(&status), clock };
         let work_on = move |()| namer.work(&waiting);
         let thread = thread::start("names", Role::Naming, kernel, || Ok(()), work_on)?;
-        Ok(Self { work, thread, status, handed_over: 0, lost: 0, lost_samples: 0 })
+        Ok(Self { work, thread, status, last: None, handed_over: 0, lost: 0, lost_samples: 0 })
+    }
+
+    /// What is handed over from now on is the last, and waits for room in [`Self::finish`].
+    pub(super) fn end(&mut self) {
+        self.last.get_or_insert_default();
     }
 
     /// Hands over a piece of work. Never waits; what does not fit is lost.
     pub(super) fn hand_over(&mut self, work: Work) {
+        if let Some(last) = &mut self.last {
+            return last.push(work);
+        }
         let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
         else {
             self.handed_over += 1;
@@ -121,9 +132,12 @@ impl Names {
         Arc::clone(&self.status)
     }
 
-    /// Lets it finish what it was given. The thread ends by itself; whether it has can be asked.
-    pub(super) fn finish(self) -> JoinHandle<()> {
-        self.thread
+    /// Gives it the last work and waits until it is done with all. False if it has failed.
+    pub(super) fn finish(self) -> bool {
+        let Self { work, thread, last, .. } = self;
+        let are_taken = last.into_iter().flatten().all(|last| work.send(last).is_ok());
+        drop(work);
+        thread.join().is_ok() && are_taken
     }
 }
 

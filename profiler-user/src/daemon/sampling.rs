@@ -101,6 +101,7 @@ impl Sampling {
         }
         state.pulls.stop();
         self.session.stop();
+        self.names.end();
         self.end_window(&mut state);
         self.tell(&mut state)?;
         Ok(self.names)

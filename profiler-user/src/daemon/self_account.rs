@@ -161,6 +161,7 @@ impl SelfAccounts {
         account.queues.insert("names", names.queue());
         let sampling = &mut account.sampling;
         sampling.counts = counts;
+        sampling.left_out = session.left_out();
         sampling.rate_hz = session.rate().get();
         sampling.cpus_online = u32::try_from(online.len()).unwrap_or(u32::MAX);
         sampling.cpus_sampled = u32::try_from(sampled.len()).unwrap_or(u32::MAX);
@@ -170,27 +171,30 @@ impl SelfAccounts {
         *lock(&self.cpus) = Cpus { online, sampled };
     }
 
-    /// What became of all samples, as the last line of the log.
+    /// What became of all samples, as the last lines of the log.
     pub(super) fn last_words(&self) {
         let account = self.whole();
-        let sampled = account.sampling.counts.get(Outcome::Samples);
         for (endpoint, became) in &account.spool.endpoints {
             let dropped: Tally = became.dropped.values().copied().sum();
             tracing::info!(
                 endpoint = endpoint.name,
-                taken = became.came().samples,
+                found = became.found.samples,
                 delivered = became.delivered.samples,
                 waiting = became.waiting.samples,
-                set_aside = became.too_old.samples.saturating_add(became.poisoned.samples),
+                too_old = became.too_old.samples,
+                set_aside = became.poisoned.samples,
                 dropped = dropped.samples,
                 "samples"
             );
         }
+        let sampling = &account.sampling;
+        let sampled = sampling.counts.get(Outcome::Samples);
+        let (left_out, lost) = (sampling.left_out, sampling.counts.get(Outcome::NamingBehind));
         let waiting = account.spool.waiting.windows;
         let (windows, in_windows) = (account.windows.finished, account.windows.samples);
         // To the nanosecond, so that it can be compared with what the database has, also when the rate has changed.
-        let cpu_nanos = u64::try_from(account.sampling.cpu.as_nanos()).unwrap_or(u64::MAX);
-        tracing::info!(sampled, in_windows, cpu_nanos, windows, waiting, "ended");
+        let cpu_nanos = u64::try_from(sampling.cpu.as_nanos()).unwrap_or(u64::MAX);
+        tracing::info!(sampled, left_out, lost, in_windows, cpu_nanos, windows, waiting, "ended");
     }
 
     fn facts(&self) -> Facts {

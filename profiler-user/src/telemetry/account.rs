@@ -77,6 +77,8 @@ pub struct Build {
 pub struct Sampling {
     /// Counters of the kernel half and of the stages, in one table.
     pub counts: Counts,
+    /// Samples that were taken of processes that are not wanted.
+    pub left_out: u64,
     /// CPU time that the samples stand for.
     pub cpu: Duration,
     /// How the stacks of samples ended.

@@ -49,6 +49,13 @@ fn write(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
 fn sampling(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
     let count = |outcome| of.counts.get(outcome);
     sheet.counter(m("samples", "Samples taken by the kernel half."), count(Outcome::Samples))?;
+    sheet.counter(
+        m(
+            "samples_left_out",
+            "Samples of processes that are not wanted: a rule drops them, or they are helpers of flamekeeper's own.",
+        ),
+        of.left_out,
+    )?;
     sheet.counter(m("sampled_cpu_seconds", "CPU time that the samples stand for."), of.cpu.as_secs_f64())?;
     let losses = Outcome::ALL.iter().filter(|outcome| outcome.is_loss());
     sheet.counters(

@@ -21,6 +21,7 @@ type state struct {
 // control is the interface of the tests:
 //
 //	GET    /state         everything
+//	GET    /counts        how many profiles were received, and how many connections are open
 //	DELETE /state         forget what was received and refused
 //	GET    /profiles/N    the profile of that index, as it came
 //	PUT    /settings      set those that are named
@@ -49,6 +50,12 @@ func (db *database) control(wire *wire) http.Handler {
 			Proxied:  db.proxy.count(),
 		}
 		json.NewEncoder(w).Encode(all)
+	})
+	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, _ *http.Request) {
+		db.mu.Lock()
+		received := len(db.received)
+		db.mu.Unlock()
+		json.NewEncoder(w).Encode(map[string]int{"received": received, "open": wire.totals().Open})
 	})
 	handle("DELETE /state", func(*http.Request) error {
 		db.mu.Lock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 
 // fault is a way in which requests fail.
 type fault struct {
-	// answer, hang, trickle, half, half_head, huge, reset: see apply.
+	// answer, hang, slow, trickle, half, half_head, huge, reset: see apply.
 	Kind string `json:"kind"`
 	// For how many requests; 0 is until all faults are cleared.
 	Count int `json:"count"`
@@ -32,6 +33,8 @@ type fault struct {
 	Message string `json:"message"`
 	// Bytes of a huge answer, and those that a half one breaks off after.
 	Bytes int `json:"bytes"`
+	// Milliseconds before a slow request is looked at.
+	Millis int `json:"millis"`
 	// Of dice, so that a run can be repeated.
 	Seed uint64 `json:"seed"`
 
@@ -55,7 +58,7 @@ var statusOf = map[string]int{
 
 func (f *fault) prepare() error {
 	switch f.Kind {
-	case "answer", "hang", "trickle", "half", "half_head", "huge", "reset":
+	case "answer", "hang", "slow", "trickle", "half", "half_head", "huge", "reset":
 	default:
 		return fmt.Errorf("no fault is called %q", f.Kind)
 	}
@@ -105,6 +108,10 @@ func (plan *faultPlan) next() *fault {
 
 // apply fails the request. The body is always read: a client that is still writing would see another error.
 func (f *fault) apply(w http.ResponseWriter, r *http.Request, next http.Handler, info *requestInfo) {
+	if f.Kind == "slow" {
+		f.slow(w, r, next)
+		return
+	}
 	if f.Store {
 		info.answerLost = f.Kind != "answer" || f.Status != http.StatusOK
 		next.ServeHTTP(httptest.NewRecorder(), r)
@@ -134,6 +141,21 @@ func (f *fault) apply(w http.ResponseWriter, r *http.Request, next http.Handler,
 		}
 	case "reset":
 		f.breakOff(w, "")
+	}
+}
+
+// slow serves the request as ever, but later; not at all if its client has gone by then.
+func (f *fault) slow(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	// Until the body has been read nobody would notice that the client is gone.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	select {
+	case <-r.Context().Done():
+	case <-time.After(time.Duration(f.Millis) * time.Millisecond):
+		next.ServeHTTP(w, r)
 	}
 }
 

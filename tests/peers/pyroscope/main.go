@@ -55,6 +55,7 @@ func run() error {
 		Handler:     db.handler(),
 		Protocols:   protocols,
 		ConnContext: wire.connContext,
+		ConnState:   wire.connState,
 		// What a dropped connection makes the library say is no news here.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"hash/crc32"
+
 	"github.com/google/pprof/profile"
 	pushv1 "github.com/grafana/pyroscope/api/gen/proto/go/push/v1"
 	typesv1 "github.com/grafana/pyroscope/api/gen/proto/go/types/v1"
@@ -32,6 +34,8 @@ type received struct {
 	// Of the profile as it lay in the message, and unpacked.
 	Bytes         int `json:"bytes"`
 	UnpackedBytes int `json:"unpacked_bytes"`
+	// Of the profile, unpacked: what stands at the end of a gzip file (RFC 1952).
+	CRC32 uint32 `json:"crc32"`
 	// Of the whole request as it came over the connection, with what the connection cost before it.
 	WireBytes  int64             `json:"wire_bytes"`
 	Connection int               `json:"connection"`
@@ -56,7 +60,7 @@ type refusal struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-func describe(p *profile.Profile, labels []*typesv1.LabelPair, sample *pushv1.RawSample, unpacked int) *received {
+func describe(p *profile.Profile, labels []*typesv1.LabelPair, sample *pushv1.RawSample, unpacked []byte) *received {
 	entry := &received{
 		Labels:        map[string]string{},
 		ID:            sample.ID,
@@ -68,7 +72,8 @@ func describe(p *profile.Profile, labels []*typesv1.LabelPair, sample *pushv1.Ra
 		BuildIDs:      []string{},
 		Functions:     len(p.Function),
 		Bytes:         len(sample.RawProfile),
-		UnpackedBytes: unpacked,
+		UnpackedBytes: len(unpacked),
+		CRC32:         crc32.ChecksumIEEE(unpacked),
 		raw:           sample.RawProfile,
 	}
 	for _, label := range labels {

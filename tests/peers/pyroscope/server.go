@@ -82,6 +82,9 @@ func (db *database) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(pushv1connect.NewPusherServiceHandler(db))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := connOf(r); c != nil && !c.wire.begin(c) {
+			panic(http.ErrAbortHandler)
+		}
 		db.mu.Lock()
 		db.requests++
 		fault := db.faults.next()
@@ -172,7 +175,7 @@ func (db *database) pushOne(
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	entry := describe(p, labels, sample, len(unpacked))
+	entry := describe(p, labels, sample, unpacked)
 	entry.Index = len(db.received)
 	entry.Tenant = req.Header().Get("X-Scope-OrgID")
 	entry.Protocol = info.request.Proto

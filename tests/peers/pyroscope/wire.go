@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // wire is a listener that counts what goes over its connections, below TLS and HTTP, and that can be shut and opened
@@ -17,6 +18,7 @@ type wire struct {
 	changed  *sync.Cond
 	listener net.Listener // nil while shut
 	conns    map[*conn]bool
+	busy     map[*conn]bool // with a request that is not answered yet
 	serial   int
 	read     int64 // by connections that are gone
 	written  int64
@@ -39,7 +41,7 @@ func listen(address string) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{address: listener.Addr(), listener: listener, conns: map[*conn]bool{}}
+	w := &wire{address: listener.Addr(), listener: listener, conns: map[*conn]bool{}, busy: map[*conn]bool{}}
 	w.changed = sync.NewCond(&w.mu)
 	return w, nil
 }
@@ -75,11 +77,48 @@ func (w *wire) Accept() (net.Conn, error) {
 	}
 }
 
-// shut ends all connections; new ones are refused by the kernel until open.
+// begin says that a request is about to be served; false if it comes too late.
+func (w *wire) begin(c *conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.listener == nil {
+		return false
+	}
+	w.busy[c] = true
+	return true
+}
+
+// connState is told by the HTTP server; idle means that the last answer is with the kernel.
+func (w *wire) connState(nc net.Conn, state http.ConnState) {
+	if state == http.StateNew || state == http.StateActive {
+		return
+	}
+	if c, ok := unwrap(nc).(*conn); ok {
+		w.mu.Lock()
+		delete(w.busy, c)
+		w.mu.Unlock()
+		w.changed.Broadcast()
+	}
+}
+
+// shut ends all connections; new ones are refused by the kernel until open. Requests that are being answered are answered
+// first, so that no answer is lost by it, but for those that hang.
 func (w *wire) shut() error {
 	w.mu.Lock()
 	listener := w.listener
 	w.listener = nil
+	hang := false
+	timer := time.AfterFunc(500*time.Millisecond, func() {
+		w.mu.Lock()
+		hang = true
+		w.mu.Unlock()
+		w.changed.Broadcast()
+	})
+	defer timer.Stop()
+	for len(w.busy) > 0 && !hang {
+		w.changed.Wait()
+	}
+	clear(w.busy)
 	conns := make([]*conn, 0, len(w.conns))
 	for c := range w.conns {
 		conns = append(conns, c)
@@ -160,10 +199,15 @@ func (c *conn) readSinceLast() int64 {
 
 // connContext lets a request find its connection, also through TLS.
 func (w *wire) connContext(ctx context.Context, nc net.Conn) context.Context {
-	if unwrap, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = unwrap.NetConn()
+	return context.WithValue(ctx, connKey{}, unwrap(nc))
+}
+
+// unwrap is what lies below TLS.
+func unwrap(nc net.Conn) net.Conn {
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		return wrapped.NetConn()
 	}
-	return context.WithValue(ctx, connKey{}, nc)
+	return nc
 }
 
 func connOf(request *http.Request) *conn {

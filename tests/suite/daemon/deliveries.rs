@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{Capture, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
 
-use super::{Daemon, delivered, ensure_all_arrived};
+use super::Daemon;
+use super::account::{delivered, ensure_all_arrived};
 
 #[test]
 fn every_sample_arrives_under_the_labels_of_its_process() -> Result<()> {
@@ -87,6 +88,6 @@ fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
         Ok(arrived.as_secs_f64() >= in_spool)
     })?;
     let words = next.end()?;
-    ensure!(words.waiting == 0, "{} windows wait still", words.waiting);
+    ensure!(words.windows_waiting == 0, "{words:?}");
     Ok(())
 }

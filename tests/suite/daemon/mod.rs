@@ -1,14 +1,19 @@
-//! The daemon as a whole: real samples, the database's own protocol, outages, kills, rights, pulls.
+//! The daemon as a whole: real samples, the database's own protocol, faults, kills, rights, pulls.
 
+mod account;
 mod deliveries;
+mod faults;
+mod lost_answers;
 mod rights;
 mod serving;
+mod storage;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use account::LastWords;
+use anyhow::{Context, Result, bail};
 use profiler_tests::{Capture, Machine, Pyroscope, RunningCapture, Signal};
 
 /// Everything that is waited for comes sooner, also on a busy machine.
@@ -53,13 +58,18 @@ impl Daemon {
 
     /// A metric's value, summed over its labels.
     fn metric(&self, name: &str) -> Result<f64> {
+        self.metric_of(name, "")
+    }
+
+    /// The same, of the rows with this label.
+    fn metric_of(&self, name: &str, label: &str) -> Result<f64> {
         let (_, body) = self.get("/metrics")?;
         let text = String::from_utf8(body)?;
         let is_it = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
         };
-        let values =
-            text.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let rows = text.lines().filter(is_it).filter(|line| line.contains(label));
+        let values = rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok(values.sum())
     }
 
@@ -74,31 +84,13 @@ impl Daemon {
         bail!("{what}: not within {WITHIN:?}")
     }
 
-    /// Ends it by SIGTERM; the numbers of its last line.
+    /// Ends it by SIGTERM; what it says at its end, which adds up.
     fn end(self) -> Result<LastWords> {
         self.running.signal(Signal::TERM)?;
-        let captured = self.running.finish()?.expect_code(0)?;
-        let lines = captured.lines_with("message=ended");
-        let last = lines.last().with_context(|| captured.stderr.clone())?;
-        let number = |key: &str| -> Result<u64> {
-            let word = last.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-            Ok(word.with_context(|| format!("{key}: {last}"))?.parse()?)
-        };
-        Ok(LastWords {
-            sampled: number("sampled")?,
-            in_windows: number("in_windows")?,
-            cpu_nanos: number("cpu_nanos")?,
-            waiting: number("waiting")?,
-        })
+        let words = LastWords::of(&self.running.finish()?.expect_code(0)?)?;
+        words.ensure_balance()?;
+        Ok(words)
     }
-}
-
-/// What the daemon says at its end.
-struct LastWords {
-    sampled: u64,
-    in_windows: u64,
-    cpu_nanos: u64,
-    waiting: u64,
 }
 
 fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
@@ -113,19 +105,4 @@ fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
         whole.extend_from_slice(data);
         body = body.get(line_end + 4 + length..).context("no next chunk")?;
     }
-}
-
-/// CPU time that the peer has, in nanoseconds: the sum of all profiles.
-fn delivered(peer: &Pyroscope) -> Result<u64> {
-    let nanos: i64 = peer.state()?.received.iter().map(|profile| profile.cpu_nanos).sum();
-    Ok(u64::try_from(nanos)?)
-}
-
-/// All that reached a window has arrived, to the nanosecond, and nothing else.
-fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<()> {
-    let arrived = delivered(peer)?;
-    ensure!(words.waiting == 0, "{} windows wait still", words.waiting);
-    ensure!(arrived == words.cpu_nanos, "{arrived} ns arrived of {} in windows", words.cpu_nanos);
-    ensure!(words.in_windows > 0 && words.in_windows <= words.sampled, "{} sampled", words.sampled);
-    Ok(())
 }

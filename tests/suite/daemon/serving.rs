@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use profiler_tests::{Capture, Pprof, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
 
-use super::{Daemon, WITHIN, delivered, ensure_all_arrived};
+use super::account::{delivered, ensure_all_arrived};
+use super::{Daemon, WITHIN};
 
 #[test]
 fn a_pull_is_a_profile_of_what_was_asked_for_and_costs_the_windows_nothing() -> Result<()> {

@@ -18,10 +18,10 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 impl<A: Admission> Session<A> {
     /// Takes a sample; all that happened before it has been applied.
     pub(super) fn sample(&mut self, sample: RawSample) {
-        if !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own) {
-            return; // the command is still us
-        }
-        if self.leaves_out_helpers && self.processes.is_child(sample.tgid, self.own) {
+        // Before its exec the command is still us.
+        let is_us =
+            !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own);
+        if is_us || self.leaves_out_helpers && self.processes.is_child(sample.tgid, self.own) {
             self.counts.add(Outcome::Filtered, 1);
             return;
         }

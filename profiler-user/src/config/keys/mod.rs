@@ -36,7 +36,7 @@ settings! {
         ///
         /// Windows are cut on the clock: those of 15s begin at :00, :15, :30 and :45. Less than 5s is for tests: it costs
         /// requests and storage.
-        window: Duration = Key::new("sampling.window", "TIME").default("15s").between("1s", "5m").reload();
+        window: Duration = Key::new("sampling.window", "TIME").default("15s").between("100ms", "5m").reload();
 
         /// How to walk user stacks: `rows` or `frame-pointers`.
         ///

@@ -117,7 +117,7 @@ impl Client {
             request = request.header(AUTHORIZATION, authorization);
         }
         match request.send().await {
-            Ok(response) => outcome_of(response, self.clock.wall(self.clock.monotonic())).await,
+            Ok(response) => outcome_of(response, self.clock.wall_now()).await,
             Err(error) => outcome_without_answer(error),
         }
     }

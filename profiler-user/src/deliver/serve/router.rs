@@ -197,7 +197,7 @@ fn verdict(verdict: &Verdict) -> Response {
 async fn targets(State(shared): Context, uri: Uri) -> Response {
     let snapshot = shared.targets();
     let taken_at = snapshot.taken_at.0;
-    let now = shared.clock.wall(shared.clock.monotonic()).0;
+    let now = shared.clock.wall_now().0;
     let age_seconds = (taken_at > 0).then(|| now.saturating_sub(taken_at) / 1_000_000_000);
     let query = TargetsQuery::read(uri.query().unwrap_or_default());
     let page = targets_page::render(&snapshot, &query, age_seconds);

@@ -128,11 +128,18 @@ fn the_documentation_lists_every_metric() {
 `flamekeeper daemon` tells about itself at `/metrics`, in the OpenMetrics format that Prometheus reads. Counters count
 from the start of the daemon. A number that cannot be known is left out. This page is written by a test from the code.
 
-How to check that nothing was lost: `flamekeeper_samples_total` is what the kernel half took; what did not get into a window
-is in `flamekeeper_losses_total`, with its cause. For each endpoint, at any moment and to the sample,
-`flamekeeper_spool_samples_taken_total` is the sum of `flamekeeper_push_samples_total` (the database has them),
-`flamekeeper_spool_samples` (they lie on disk), `flamekeeper_spool_dropped_samples_total` and
-`flamekeeper_push_refused_samples_total`.
+How to check that nothing was lost: every sample is at one place. To the sample, the first once the daemon has ended (before, the
+window in progress is missing), the second for each endpoint and at any moment,
+
+```text
+samples_total             = samples_left_out_total + losses_total{cause=\"naming_behind\"} + profile_samples_total
+spool_samples_taken_total = push_samples_total + spool_samples (all states)
+                            + spool_dropped_samples_total (all reasons) + push_refused_samples_total (all causes)
+```
+
+What came into the spool is what earlier runs left there and `profile_samples_total`. What could not be sampled at all is in
+`losses_total{cause=\"sample_ring_full\"}`. The other causes of `losses_total` are of names, stacks or process events: their samples are
+in the totals.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
