@@ -8,6 +8,7 @@ use expect_test::expect;
 use super::*;
 use crate::attribute::containers::{ContainerFolders, ContainerInfo};
 use crate::attribute::kubernetes::{PodContainer, PodInfo};
+use crate::attribute::relabel::{Relabel, RelabelConfig};
 use crate::collect::process_event::FileHint;
 use crate::process::files::FileTable;
 use crate::process::mappings::{Mapping, Mappings};
@@ -72,6 +73,11 @@ impl World {
     fn looked_at(&self) -> u64 {
         self.attributor.counts().looked_at
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Rules {
+    relabel_configs: Vec<RelabelConfig>,
 }
 
 #[derive(Clone, Copy)]
@@ -260,21 +266,33 @@ fn relabelling_sees_all_and_leaves_no_source_label() {
     for (pid, name) in [(7, "nginx"), (8, "sshd")] {
         world.says(process(pid, name), 0);
     }
-    let relabel = |labels: &mut Labels| {
-        let unit = labels.get("__meta_systemd_unit").to_owned();
-        labels.set("unit", unit.as_str());
-        labels.set("__tmp", "x");
-        (unit == "ssh.service").then(|| "rule 2 (drop)".into())
-    };
+    let rules: Rules = toml::from_str(
+        r#"
+            [[relabel_configs]]
+            source_labels = ["__meta_systemd_unit"]
+            target_label = "unit"
+            [[relabel_configs]]
+            source_labels = ["__meta_process_user_id"]
+            target_label = "__tmp_user"
+            [[relabel_configs]]
+            source_labels = ["unit"]
+            regex = "ssh.*"
+            action = "drop"
+        "#,
+    )
+    .unwrap();
+    let rules = Relabel::new(rules.relabel_configs).unwrap();
+    let relabel: RelabelStep =
+        Box::new(move |labels| rules.dropped_by(labels).map(|rule| rule.to_string().into()));
     let host = HostLabels { instance: "host-2".into(), ..HostLabels::default() };
-    world.attributor.configure(host, Some(Box::new(relabel)));
+    world.attributor.configure(host, Some(relabel));
     let changed = world.attributor.refresh(MonotonicNanos(0));
     assert_eq!(changed.len(), 2);
     expect![[
         r#"{instance="host-2", process_executable_name="nginx", service_name="nginx.service", systemd_unit="nginx.service", unit="nginx.service"}"#
     ]]
     .assert_eq(&changed[0].1.labels.to_string());
-    expect!["systemd_unit ssh.service dropped by relabel_configs: rule 2 (drop)"]
+    expect![[r#"systemd_unit ssh.service dropped by relabel_configs: rule 3: drop unit =~ "ssh.*""#]]
         .assert_eq(&short(&changed[1].1));
     assert_eq!(world.attributor.refresh(MonotonicNanos(0)), []);
     let counts = world.attributor.counts();
