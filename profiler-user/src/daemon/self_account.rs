@@ -129,6 +129,7 @@ impl SelfAccounts {
         let mut counts = session.counts();
         counts.add(Outcome::NamingBehind, names.lost_samples());
         let labels = session.admission().counts();
+        counts.add(Outcome::Filtered, session.admission().left_out());
         let mut account = lock(&self.account);
         account.processes.sampled = u64::try_from(labels.processes - labels.dropped).unwrap_or(0);
         account.processes.dropped = u64::try_from(labels.dropped).unwrap_or(0);

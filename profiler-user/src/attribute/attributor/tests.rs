@@ -302,6 +302,39 @@ fn relabelling_sees_all_and_leaves_no_source_label() {
 }
 
 #[test]
+fn nothing_is_decided_while_a_pod_is_waited_for() {
+    let mut world = World::new();
+    world.start(7, &format!("/kubepods/pod8a2b6c1d-3e4f-4a5b-9c6d-7e8f90a1b2c3/{ID}"));
+    world.start(8, "/kubepods/pod00000000-3e4f-4a5b-9c6d-7e8f90a1b2c3/c1");
+    world.start(9, "/system.slice/nginx.service");
+    let relabel: RelabelStep =
+        Box::new(|labels| (labels.get("namespace") != "prod").then(|| "rule 1".into()));
+    world.attributor.configure(HostLabels::default(), Some(relabel));
+    world.attributor.wait_for_pods(true);
+    let decide = |world: &mut World, pid, seconds| {
+        let known = world.says(process(pid, "x"), seconds);
+        world.attributor.decision(&known, MonotonicNanos(seconds * SECOND))
+    };
+    assert_eq!(
+        [7, 8, 9].map(|pid| decide(&mut world, pid, 10)),
+        [Decision::Open, Decision::Open, Decision::Dropped]
+    );
+    let at_sample = world.says(process(7, "x"), 10);
+    world.attributor.set_pods(pods("shop"));
+    world.attributor.refresh(MonotonicNanos(11 * SECOND));
+    assert_eq!([7, 8].map(|pid| decide(&mut world, pid, 11)), [Decision::Wanted, Decision::Open]);
+    assert_eq!(decide(&mut world, 8, 15), Decision::Dropped, "nobody knows that pod");
+    world.attributor.forget(Tgid(7));
+    let anew = world.attributor.anew(&at_sample, MonotonicNanos(15 * SECOND));
+    assert_eq!(short(&at_sample), "executable x dropped by relabel_configs: rule 1");
+    assert_eq!(short(&anew), "pod_annotation shop");
+    assert!(Arc::ptr_eq(&anew, &world.attributor.anew(&anew, MonotonicNanos(15 * SECOND))));
+    world.attributor.set_pods(Arc::default());
+    world.attributor.refresh(MonotonicNanos(16 * SECOND));
+    assert_eq!(decide(&mut world, 7, 1000), Decision::Dropped, "waited for once, and not again");
+}
+
+#[test]
 fn processes_of_one_series_share_their_labels_and_all_is_bounded() {
     let mut world = World::new();
     world.start(1, "/system.slice/nginx.service");
