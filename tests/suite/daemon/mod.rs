@@ -1,6 +1,7 @@
 //! The daemon as a whole: real samples, the database's own protocol, outages, kills, rights, pulls.
 
 mod deliveries;
+mod pods;
 mod rights;
 mod serving;
 
