@@ -10,6 +10,7 @@
 //! of containers as answers. What was said of a process changes when more is known ([`Attributor::refresh`]) or when the
 //! process moves to another cgroup, which is looked for less and less often.
 
+mod awaited;
 mod look;
 mod shared;
 
@@ -17,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use self::awaited::Awaited;
 use self::shared::Shared;
 use super::containers::{ContainerStore, Found, Wanted};
 use super::kubernetes::PodTable;
@@ -46,6 +48,17 @@ impl fmt::Display for DropReason {
             Self::RelabelConfigs { rule } => write!(f, "relabel_configs: {rule}"),
         }
     }
+}
+
+/// Whether samples of a process are delivered, as far as that can be said by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// They are.
+    Wanted,
+    /// They are not.
+    Dropped,
+    /// Its pod is not known yet, and a rule may keep or drop by that: to be asked again, for some seconds at most.
+    Open,
 }
 
 /// What is said of a process.
@@ -128,6 +141,7 @@ pub struct Attributor {
     processes: HashMap<Tgid, Entry>,
     processes_max: usize,
     shared: Shared,
+    awaited: Awaited,
     counts: AttributorCounts,
 }
 
@@ -154,6 +168,7 @@ impl Attributor {
             processes: HashMap::new(),
             processes_max: PROCESSES_MAX,
             shared: Shared::default(),
+            awaited: Awaited::default(),
             counts: AttributorCounts::default(),
         }
     }
@@ -167,6 +182,23 @@ impl Attributor {
     /// The pods as they are now. Takes effect with [`Self::refresh`].
     pub fn set_pods(&mut self, pods: Arc<PodTable>) {
         self.pods = pods;
+    }
+
+    /// Whether decisions on processes of pods that are not known yet are put off for a while: pods are watched, and
+    /// `relabel_configs` may keep or drop.
+    pub fn wait_for_pods(&mut self, is_waiting: bool) {
+        self.awaited.set_waiting(is_waiting);
+    }
+
+    /// Whether a process's samples are delivered.
+    pub fn decision(&mut self, known: &Attribution, now: MonotonicNanos) -> Decision {
+        let Sources { cgroup, pod, .. } = &*known.sources;
+        let unknown_pod = cgroup.pod_uid.as_deref().filter(|_| pod.is_none());
+        match unknown_pod {
+            Some(uid) if self.awaited.is_awaited(uid, now) => Decision::Open,
+            _ if known.dropped.is_some() => Decision::Dropped,
+            _ => Decision::Wanted,
+        }
     }
 
     /// Containers to ask slow sources for.
@@ -193,6 +225,11 @@ impl Attributor {
     /// What was last said of a process, if it is the same one still.
     pub fn known(&self, run: ProcessKey) -> Option<&Arc<Attribution>> {
         self.processes.get(&run.tgid).filter(|known| known.run == run).map(|known| &known.attribution)
+    }
+
+    /// What was once said of a process that is forgotten by now, with what has become known since.
+    pub fn anew(&mut self, before: &Arc<Attribution>, now: MonotonicNanos) -> Arc<Attribution> {
+        self.again(before, self.relabeling, now).unwrap_or_else(|| Arc::clone(before))
     }
 
     /// All processes that are known, by id.

@@ -46,7 +46,8 @@ impl Metadata {
                 .filter(|elsewhere| !elsewhere.is_empty());
         let metadata =
             Self { pods: options, pod_tables, status, elsewhere, wanted: wanted_here, found: found_here };
-        (metadata, Sources { pods, wanted, found }, watch_of)
+        let sources = Sources { pods, are_pods_watched: watch_of.is_wanted, wanted, found };
+        (metadata, sources, watch_of)
     }
 
     /// Starts asking, until `stop`.
@@ -104,7 +105,7 @@ impl WatchOf {
         Kubernetes {
             state,
             pods: u64::try_from(status.pods).unwrap_or(u64::MAX),
-            failures: status.failures.values().sum(),
+            failures: status.failures.clone(),
         }
     }
 }

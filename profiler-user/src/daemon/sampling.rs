@@ -36,6 +36,9 @@ use crate::telemetry::overhead::OwnCost;
 /// Between two looks at what the daemon costs, and two updates of its account.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(5);
 
+/// Between two looks at whether pods or containers have become known: one that starts changes some times a second.
+const NEWS_EVERY: Duration = Duration::from_secs(1);
+
 /// What the thread works with.
 pub(super) struct Sampling {
     /// Samples.
@@ -64,6 +67,7 @@ struct State {
     budget: CpuBudget,
     pulls: Pulls,
     accounted: MonotonicNanos,
+    informed: MonotonicNanos,
     cost: OwnCost,
     memory: MemoryBudget,
     rate_changes: RateChanges,
@@ -80,6 +84,7 @@ impl Sampling {
             budget: CpuBudget::new(config.sampling.rate, config.budget.cpu_percent),
             pulls: Pulls::default(),
             accounted: now,
+            informed: now,
             cost: OwnCost::measure(&self.host.proc, &clock),
             memory: MemoryBudget::default(),
             rate_changes: RateChanges::default(),
@@ -111,6 +116,10 @@ impl Sampling {
         let now = state.clock.monotonic();
         self.account.turned(now);
         self.end_pulls(state, now)?;
+        if state.clock.since(state.informed) >= NEWS_EVERY {
+            state.informed = now;
+            self.session.admission().refresh_if_told();
+        }
         if state.windows.is_over(now) {
             self.end_window(state);
         }
@@ -122,8 +131,8 @@ impl Sampling {
 
     /// Hands over what was sampled since the last cut.
     fn cut(&mut self) {
-        let segment = self.session.cut();
-        let labels = self.session.admission().of_segment(&segment);
+        let mut segment = self.session.cut();
+        let labels = self.session.admission().of_segment(&mut segment);
         if segment.window.samples() > 0 {
             self.names.hand_over(Work::Segment(Box::new(segment), labels));
         }

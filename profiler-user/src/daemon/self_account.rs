@@ -146,6 +146,7 @@ impl SelfAccounts {
         let mut counts = session.counts();
         counts.add(Outcome::NamingBehind, names.lost_samples());
         let labels = session.admission().counts();
+        counts.add(Outcome::Filtered, session.admission().left_out());
         let mut account = lock(&self.account);
         account.processes = account::Processes {
             sampled: count(labels.processes.saturating_sub(labels.dropped)),

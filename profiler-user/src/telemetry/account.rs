@@ -221,14 +221,14 @@ pub struct Processes {
 }
 
 /// The watch on this node's pods.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kubernetes {
     /// How it stands.
     pub state: WatchState,
     /// Pods that are known.
     pub pods: u64,
-    /// Times that it broke.
-    pub failures: u64,
+    /// Times that it broke, by cause.
+    pub failures: BTreeMap<&'static str, u64>,
 }
 
 /// How the watch on pods stands.

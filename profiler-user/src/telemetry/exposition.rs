@@ -9,6 +9,7 @@ use profiler_common::outcome::Outcome;
 
 use super::account::{Account, BudgetState, Sampling, WatchState, Windows};
 use super::sheet::{self, Metric, Sheet};
+use crate::attribute::kubernetes::CAUSES;
 use crate::host::WallNanos;
 
 mod deliveries;
@@ -215,7 +216,10 @@ fn targets(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
         kubernetes.state.label(),
     )?;
     sheet.gauge(m("kubernetes_pods", "Pods of this node that are known."), kubernetes.pods)?;
-    sheet.counter(m("kubernetes_watch_failures", "Times that the watch broke."), kubernetes.failures)
+    sheet.counters(
+        m("kubernetes_watch_failures", "Times that the watch broke, by cause."),
+        CAUSES.map(|cause| ([("cause", cause)], kubernetes.failures.get(cause).copied().unwrap_or(0))),
+    )
 }
 
 fn queues(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
