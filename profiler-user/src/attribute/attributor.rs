@@ -232,6 +232,11 @@ impl Attributor {
         self.again(before, self.relabeling, now).unwrap_or_else(|| Arc::clone(before))
     }
 
+    /// Of a process that had ended before anything but the name of its executable could be read.
+    pub fn ended_unread(&mut self, tgid: Tgid, executable_name: &Arc<str>) -> Arc<Attribution> {
+        self.decide(Sources::unread(tgid, Arc::clone(executable_name)))
+    }
+
     /// All processes that are known, by id.
     pub fn targets(&self) -> Vec<(Tgid, Arc<Attribution>)> {
         let mut all: Vec<_> =

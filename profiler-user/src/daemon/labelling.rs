@@ -24,7 +24,7 @@ use crate::config::DaemonConfig;
 use crate::deliver::serve::{Target, TargetsSnapshot};
 use crate::host::{Host, MonotonicNanos};
 use crate::process::table::ProcessTable;
-use crate::process::{ProcessId, ThreadId};
+use crate::process::{ProcessId, ProcessKey, ThreadId};
 
 /// What comes in from elsewhere while it works.
 pub(super) struct Sources {
@@ -45,6 +45,8 @@ pub(super) struct Labelling {
     sources: Sources,
     /// By process id, of the segment that goes on.
     current: Vec<Option<Arc<Attribution>>>,
+    /// Of processes of the segment before that have ended: a sample of theirs may have waited for rows.
+    ended: HashMap<ProcessKey, Arc<Attribution>>,
     /// Samples of each process that is known, for the list of targets.
     samples: HashMap<Tgid, u64>,
     /// Samples that were taken out at cuts.
@@ -61,6 +63,7 @@ impl Labelling {
             host: host.clone(),
             sources,
             current: Vec::new(),
+            ended: HashMap::new(),
             samples: HashMap::new(),
             left_out: 0,
         };
@@ -128,19 +131,25 @@ impl Labelling {
         self.refresh_if_told();
         let now = self.host.clock.monotonic();
         let mut current = std::mem::take(&mut self.current);
+        let ended_before = std::mem::take(&mut self.ended);
         current.resize(segment.sampled.processes.len(), None);
         let mut labels = Vec::with_capacity(current.len());
         let mut are_wanted = Vec::with_capacity(current.len());
         for (at_sample, process) in current.into_iter().zip(&segment.sampled.processes) {
-            let is_known = self.attributor.known(process.key).cloned();
-            let known = is_known.or_else(|| Some(self.attributor.anew(&at_sample?, now)));
-            let decision = known.as_ref().map(|known| self.attributor.decision(known, now));
-            are_wanted.push(decision.is_none_or(|decision| decision == Decision::Wanted));
-            labels.push(match known {
-                Some(known) => Arc::clone(&known.labels),
-                // It was carried over from the last segment, and has ended since.
-                None => Arc::new([("service_name", &*process.executable_name)].into_iter().collect()),
-            });
+            let known = match self.attributor.known(process.key) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let before = at_sample.or_else(|| ended_before.get(&process.key).cloned());
+                    let known = match before {
+                        Some(before) => self.attributor.anew(&before, now),
+                        None => self.attributor.ended_unread(process.tgid, &process.executable_name),
+                    };
+                    self.ended.insert(process.key, Arc::clone(&known));
+                    known
+                }
+            };
+            are_wanted.push(self.attributor.decision(&known, now) == Decision::Wanted);
+            labels.push(Arc::clone(&known.labels));
         }
         let threads = &segment.sampled.threads;
         let process_of =

@@ -146,7 +146,7 @@ impl SelfAccounts {
         let mut counts = session.counts();
         counts.add(Outcome::NamingBehind, names.lost_samples());
         let labels = session.admission().counts();
-        counts.add(Outcome::Filtered, session.admission().left_out());
+        let left_out = session.left_out().saturating_add(session.admission().left_out());
         let mut account = lock(&self.account);
         account.processes = account::Processes {
             sampled: count(labels.processes.saturating_sub(labels.dropped)),
@@ -162,7 +162,7 @@ impl SelfAccounts {
         account.queues.insert("names", names.queue());
         let sampling = &mut account.sampling;
         sampling.counts = counts;
-        sampling.left_out = session.left_out();
+        sampling.left_out = left_out;
         sampling.rate_hz = session.rate().get();
         sampling.cpus_online = u32::try_from(online.len()).unwrap_or(u32::MAX);
         sampling.cpus_sampled = u32::try_from(sampled.len()).unwrap_or(u32::MAX);

@@ -125,7 +125,7 @@ fn a_rule_about_pods_waits_for_the_first_list() -> Result<()> {
     let since_list = cpu_nanos(wanted.pid())?.saturating_sub(after_list);
     drop((wanted, unwanted, outside, machine));
     let state = peer.state()?;
-    ensure!(!state.received.is_empty() && words.waiting == 0, "nothing arrived");
+    ensure!(!state.received.is_empty() && words.windows_waiting == 0, "nothing arrived");
     let mut arrived = 0;
     for profile in &state.received {
         let expected = ["shop", "sales", "shop-0", "web", "node-7", "checkout"];

@@ -175,6 +175,15 @@ fn one_that_has_ended_is_where_its_parent_was() {
 }
 
 #[test]
+fn of_one_that_nobody_looked_at_in_time_its_name_is_known_and_its_host() {
+    let mut world = World::new();
+    let unread = world.attributor.ended_unread(Tgid(30), &"cc1".into());
+    let labels: Vec<_> = unread.labels.iter().collect();
+    let expected = [("instance", "host-1"), ("process_executable_name", "cc1"), ("service_name", "cc1")];
+    assert_eq!((labels, unread.dropped.is_some()), (expected.to_vec(), false));
+}
+
+#[test]
 fn a_move_is_seen_within_a_second_then_less_often() {
     let mut world = World::new();
     world.start(7, "/system.slice/ssh.service");
