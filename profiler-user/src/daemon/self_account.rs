@@ -254,9 +254,9 @@ fn tell_budget(budget: &CpuBudget, config: &DaemonConfig, sampling: &mut account
     let is_over = used.is_some_and(|used| used > percent);
     sampling.budget = match (percent > 0.0, budget.is_lowered(), is_over) {
         (false, ..) => BudgetState::Off,
-        (true, true, true) => BudgetState::Exceeded,
+        (true, _, true) => BudgetState::Exceeded,
         (true, true, false) => BudgetState::Lowered,
-        (true, false, _) => BudgetState::Within,
+        (true, false, false) => BudgetState::Within,
     };
 }
 

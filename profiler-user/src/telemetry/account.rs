@@ -113,7 +113,7 @@ pub enum BudgetState {
     Within,
     /// Kept at a lower rate.
     Lowered,
-    /// Not kept, though the rate is the lowest that there is.
+    /// Not kept over the last stretch that was judged. The rate goes down if it stays so and there is a lower one.
     Exceeded,
 }
 
