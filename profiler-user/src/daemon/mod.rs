@@ -21,6 +21,8 @@ mod pulls;
 mod sampling;
 mod self_account;
 mod sender;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use std::io;
