@@ -22,6 +22,8 @@ mod pulls;
 mod sampling;
 mod self_account;
 mod sender;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod windows;
 
