@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use profiler_user::allocator;
 use profiler_user::attribute::kubernetes::{self, PodEnvironment, Reach};
 use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, SpoolArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
@@ -121,6 +122,7 @@ fn run_daemon(args: DaemonArgs) -> ExitCode {
 }
 
 fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
+    allocator::keep_little();
     let host = Host::new();
     let journal = std::env::var_os("JOURNAL_STREAM");
     let options = LogOptions {
