@@ -203,7 +203,10 @@ impl Sampling {
             state.budget.judge(used, &run_times, elapsed);
         }
         self.set_rate(state)?;
-        self.session.follow_cpus()?;
+        let come = self.session.follow_cpus()?;
+        if come > 0 {
+            tracing::info!(cpus = come, "CPUs came online and are sampled");
+        }
         self.session.admission().refresh();
         let budget = (&state.budget, &*state.config);
         self.account.sampling(&mut self.session, &self.names, budget, state.cost, run_times);

@@ -90,10 +90,10 @@ fn tell(name: &Arc<str>, profile: &SeriesProfile, outcome: &PushOutcome) {
     match outcome {
         PushOutcome::Delivered => tracing::debug!(endpoint = &**name, service, "delivered"),
         PushOutcome::Retry { cause, message, .. } => {
-            tracing::warn!(endpoint = &**name, %cause, message, "a profile waits for another attempt");
+            tracing::warn!(endpoint = &**name, %cause, error = message, "a profile waits for another attempt");
         }
         PushOutcome::Refused { cause, message } => {
-            tracing::error!(endpoint = &**name, service, %cause, message, "a profile is refused for good");
+            tracing::error!(endpoint = &**name, service, %cause, error = message, "a profile is refused for good");
         }
     }
 }

@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
-    FOLLOW_CHILDREN, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
+    FOLLOW_CHILDREN, ON_TICK, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
     WalkedMapping, WalkedProcess, known_stack_slot,
 };
 use profiler_common::outcome::Outcome;
@@ -132,6 +132,12 @@ impl Sampler {
             }
         }
         Ok(sums)
+    }
+
+    /// Ticks that were no idle CPU's, by CPU.
+    pub fn ticks_by_cpu(&self) -> Result<Vec<u64>, SampleError> {
+        let per_cpu = self.run_times.get(&ON_TICK, 0).map_err(wrong("RUN_TIMES"))?;
+        Ok(per_cpu.iter().map(|time| time.runs).collect())
     }
 
     /// The kernel half's count of one outcome, summed over CPUs.
