@@ -16,6 +16,7 @@ mod rounds;
 pub mod segment;
 mod session;
 mod setup;
+mod silence;
 mod targets;
 
 pub use config::{Scope, SessionConfig, Unwind};

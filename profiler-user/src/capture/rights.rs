@@ -13,7 +13,12 @@ pub trait Rights: Send + Sync {
     /// Starts the ticks, or sets them to another rate. Gives the number of CPUs that tick.
     fn attach(&self, source: TickSource, rate: Hertz) -> Result<usize, SampleError>;
     /// Starts the ticks on CPUs that came online, and gives their numbers.
-    fn follow_cpus(&self, source: TickSource, rate: Hertz) -> Result<Vec<u32>, SampleError>;
+    fn follow_cpus(
+        &self,
+        source: TickSource,
+        rate: Hertz,
+        silent: BTreeSet<u32>,
+    ) -> Result<Vec<u32>, SampleError>;
     /// Stops the ticks.
     fn detach(&self);
     /// CPUs that tick.
@@ -61,8 +66,13 @@ impl Rights for Here {
         self.ticks().attach(source, rate)
     }
 
-    fn follow_cpus(&self, source: TickSource, rate: Hertz) -> Result<Vec<u32>, SampleError> {
-        self.ticks().follow_cpus(source, rate)
+    fn follow_cpus(
+        &self,
+        source: TickSource,
+        rate: Hertz,
+        silent: BTreeSet<u32>,
+    ) -> Result<Vec<u32>, SampleError> {
+        self.ticks().follow_cpus(source, rate, &silent)
     }
 
     fn detach(&self) {

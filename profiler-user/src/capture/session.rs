@@ -22,6 +22,7 @@ use super::rights::{Rights, Surroundings};
 use super::rounds::Rounds;
 use super::segment::Segment;
 use super::setup::{descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
+use super::silence::Silence;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
 use crate::aggregate::window::Window;
@@ -32,7 +33,7 @@ use crate::collect::merge::{Happening, Merge};
 use crate::collect::ring::SampleRing;
 use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
-use crate::host::{Clock, Host, MonotonicNanos};
+use crate::host::{Clock, Host, MonotonicNanos, ProcFs};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::{Hertz, Loaded, Sampler, TickSource, online_cpus};
@@ -56,6 +57,7 @@ const FRAMES_MAX: usize = 2 << 20;
 /// Sampling in progress.
 pub struct Session<A> {
     config: SessionConfig,
+    proc: ProcFs,
     clock: Clock,
     admission: A,
     own: Tgid,
@@ -66,6 +68,7 @@ pub struct Session<A> {
     sampler: Sampler,
     ring: AsyncFd<SampleRing>,
     rounds: Rounds,
+    silence: Silence,
     side_band: SideBand,
     targets: Targets,
     merge: Merge,
@@ -140,7 +143,9 @@ impl<A: Admission> Session<A> {
         let ring = ring.watched().map_err(CaptureError::system("watch the ring"))?;
         let rounds = Rounds::every(ROUND).map_err(CaptureError::system("start a timer"))?;
         Ok(Self {
+            proc: host.proc.clone(),
             clock: host.clock,
+            silence: Silence::default(),
             admission,
             own: Tgid(own),
             own_children_before_exec: config.include_self,
@@ -305,12 +310,16 @@ impl<A: Admission> Session<A> {
         Ok(())
     }
 
-    /// Samples on CPUs that came online since, too, unless it has been stopped. Gives how many came.
+    /// Samples on CPUs that came online since, too, unless it has been stopped. Gives how many came. Wants a timer's ticks:
+    /// others depend on the work.
     pub fn follow_cpus(&mut self) -> Result<usize, CaptureError> {
         if !self.is_on {
             return Ok(0);
         }
-        let come = self.rights.follow_cpus(self.config.event, self.config.rate)?;
+        let ticks = self.sampler.ticks_by_cpu()?;
+        let proc = &self.proc;
+        let silent = self.silence.look(&ticks, self.config.rate.period_nanos(), || proc.text("stat"));
+        let come = self.rights.follow_cpus(self.config.event, self.config.rate, silent)?;
         for &cpu in &come {
             if let Some(ring) = self.rights.side_band(cpu)? {
                 self.side_band.add(cpu, ring);

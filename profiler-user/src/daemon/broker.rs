@@ -20,7 +20,7 @@ use crate::sample::{Hertz, RowBlockMap, SampleError, TickSource, Ticks};
 /// What may be asked. Each asker waits for its answer, so there are never more questions than threads.
 enum Question {
     Attach(TickSource, Hertz, SyncSender<Result<usize, SampleError>>),
-    FollowCpus(TickSource, Hertz, SyncSender<Result<Vec<u32>, SampleError>>),
+    FollowCpus(TickSource, Hertz, BTreeSet<u32>, SyncSender<Result<Vec<u32>, SampleError>>),
     Detach(SyncSender<()>),
     Cpus(SyncSender<BTreeSet<u32>>),
     RowBlock(SyncSender<Result<RowBlockMap, SampleError>>),
@@ -54,7 +54,9 @@ fn answer(asked: &Receiver<Question>, here: &Here) {
         // An asker that does not wait any more has ended; so will the channel.
         let _heard = match question {
             Question::Attach(source, rate, reply) => reply.send(here.attach(source, rate)).is_ok(),
-            Question::FollowCpus(source, rate, reply) => reply.send(here.follow_cpus(source, rate)).is_ok(),
+            Question::FollowCpus(source, rate, silent, reply) => {
+                reply.send(here.follow_cpus(source, rate, silent)).is_ok()
+            }
             Question::Detach(reply) => {
                 here.detach();
                 reply.send(()).is_ok()
@@ -71,8 +73,14 @@ impl Rights for Broker {
         self.ask(|reply| Question::Attach(source, rate, reply)).unwrap_or(Err(SampleError::NoBroker))
     }
 
-    fn follow_cpus(&self, source: TickSource, rate: Hertz) -> Result<Vec<u32>, SampleError> {
-        self.ask(|reply| Question::FollowCpus(source, rate, reply)).unwrap_or(Err(SampleError::NoBroker))
+    fn follow_cpus(
+        &self,
+        source: TickSource,
+        rate: Hertz,
+        silent: BTreeSet<u32>,
+    ) -> Result<Vec<u32>, SampleError> {
+        self.ask(|reply| Question::FollowCpus(source, rate, silent, reply))
+            .unwrap_or(Err(SampleError::NoBroker))
     }
 
     fn detach(&self) {

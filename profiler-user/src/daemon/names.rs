@@ -16,13 +16,14 @@ use std::time::Duration;
 use super::pulls::Reply;
 use super::thread::{self, ThreadError};
 use super::windows::{PullId, Times, WindowCounts, Windows};
+use crate::allocator::give_back_freed_memory;
 use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
 use crate::capture::segment::Segment;
 use crate::deliver::finished::FinishedWindow;
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
-use crate::host::{Clock, MonotonicNanos, give_back_freed_memory};
+use crate::host::{Clock, MonotonicNanos};
 use crate::privileges::{KernelVersion, Role};
 use crate::telemetry::account::Queue;
 

@@ -213,7 +213,10 @@ impl Sampling {
             state.budget.judge(used, &run_times, elapsed);
         }
         self.set_rate(state)?;
-        self.session.follow_cpus()?;
+        let come = self.session.follow_cpus()?;
+        if come > 0 {
+            tracing::info!(cpus = come, "CPUs came online and are sampled");
+        }
         self.session.admission().refresh();
         self.hold_memory(state);
         let told = Told {

@@ -20,13 +20,18 @@ fn tell(endpoint: &str, profile: &SeriesProfile, outcome: &PushOutcome) {
     match outcome {
         PushOutcome::Delivered => tracing::debug!(endpoint, service, "delivered"),
         PushOutcome::Retry { cause, message, .. } => {
-            tracing::warn!(endpoint, %cause, message, "a profile waits for another attempt");
+            tracing::warn!(endpoint, %cause, error = message, "a profile waits for another attempt");
         }
         PushOutcome::Refused { cause: RefusalCause::OutsideWindow, message } => {
-            tracing::warn!(endpoint, service, message, "a profile is older than is taken, and set aside");
+            tracing::warn!(
+                endpoint,
+                service,
+                error = message,
+                "a profile is older than is taken, and set aside"
+            );
         }
         PushOutcome::Refused { cause, message } => {
-            tracing::error!(endpoint, service, %cause, message, "a profile is refused for good");
+            tracing::error!(endpoint, service, %cause, error = message, "a profile is refused for good");
         }
     }
 }

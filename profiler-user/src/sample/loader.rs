@@ -12,7 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
-    FOLLOW_CHILDREN, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
+    FOLLOW_CHILDREN, ON_TICK, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
     WalkedMapping, WalkedProcess, known_stack_slot,
 };
 use profiler_common::outcome::Outcome;
@@ -20,7 +20,8 @@ use profiler_common::unwind_rule::Rule;
 
 use super::SampleError;
 use super::attach::Ticks;
-use crate::host::{ProcFs, give_back_freed_memory};
+use crate::allocator::give_back_freed_memory;
+use crate::host::ProcFs;
 
 /// The kernel half for the architecture we were built for; `cargo xtask ebpf` makes it.
 #[cfg(target_arch = "x86_64")]
@@ -145,6 +146,12 @@ impl Sampler {
     /// Kernel memory of each map when it was made, bytes. All are allocated as a whole, but for blocks of rows.
     pub fn map_bytes(&self) -> &BTreeMap<String, u64> {
         &self.map_bytes
+    }
+
+    /// Ticks that were no idle CPU's, by CPU.
+    pub fn ticks_by_cpu(&self) -> Result<Vec<u64>, SampleError> {
+        let per_cpu = self.run_times.get(&ON_TICK, 0).map_err(wrong("RUN_TIMES"))?;
+        Ok(per_cpu.iter().map(|time| time.runs).collect())
     }
 
     /// The kernel half's count of one outcome, summed over CPUs.

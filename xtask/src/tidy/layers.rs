@@ -14,7 +14,7 @@ const STAGES: [&str; 9] =
     ["sample", "collect", "process", "unwind", "symbolize", "attribute", "aggregate", "deliver", "telemetry"];
 
 /// Modules beside the stages that each of them may name: the outside world, and bytes of ELF files.
-const SHARED: [&str; 2] = ["host", "elf"];
+const SHARED: [&str; 3] = ["allocator", "host", "elf"];
 
 const CRATE: &str = "profiler-user/src/";
 
