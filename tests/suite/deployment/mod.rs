@@ -2,6 +2,7 @@
 //!
 //! Nothing here starts a daemon on this machine; what needs an engine or a machine of its own says that it was skipped.
 
+mod boot;
 mod chart;
 mod container;
 mod filters;
