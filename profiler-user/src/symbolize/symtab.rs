@@ -132,15 +132,22 @@ fn spread_bounds(candidates: &mut [Candidate]) {
     }
 }
 
-/// Notes that a symbol begins or ends there.
-fn note_bound(bound: u64, wanted: &[ElfVaddr], candidates: &mut [Candidate]) {
-    let behind = wanted.partition_point(|at| at.0 < bound);
+/// Notes that a symbol begins or ends there; `behind`: the first address at or behind it.
+fn note_bound(bound: u64, behind: usize, candidates: &mut [Candidate]) {
     if let Some(candidate) = candidates.get_mut(behind) {
         candidate.last_bound = candidate.last_bound.max(bound);
     }
     if let Some(candidate) = behind.checked_sub(1).and_then(|before| candidates.get_mut(before)) {
         candidate.next_bound = candidate.next_bound.min(bound);
     }
+}
+
+/// The first of the addresses at or behind `bound`. Most symbols lie between the same two of them as the one before, whose
+/// answer is `near`: no search is needed then.
+fn first_behind(bound: u64, wanted: &[ElfVaddr], near: usize) -> usize {
+    let before = near.checked_sub(1).and_then(|before| wanted.get(before));
+    let is_between = before.is_none_or(|at| at.0 < bound) && wanted.get(near).is_none_or(|at| at.0 >= bound);
+    if is_between { near } else { wanted.partition_point(|at| at.0 < bound) }
 }
 
 fn scan<H: FileHeader<Endian = Endianness>>(
@@ -151,7 +158,7 @@ fn scan<H: FileHeader<Endian = Endianness>>(
     wanted: &[ElfVaddr],
 ) -> Result<Vec<Candidate>, ElfError> {
     let mut candidates = vec![Candidate::default(); wanted.len()];
-    let mut comparisons = 0usize;
+    let (mut comparisons, mut first) = (0usize, 0);
     let (mut at, mut rest) = (table.at, table.bytes);
     let piece_bytes = u64::try_from(PIECE_SYMBOLS * size_of::<H::Sym>()).unwrap_or(u64::MAX);
     while rest > 0 {
@@ -161,9 +168,10 @@ fn scan<H: FileHeader<Endian = Endianness>>(
         let (symbols, _) = pod::slice_from_bytes::<H::Sym>(&piece, count).unwrap_or((&[], &[]));
         for symbol in symbols {
             let Some((start, bytes)) = extent(kinds, symbol, endian) else { continue };
-            note_bound(start, wanted, &mut candidates);
-            note_bound(start.saturating_add(bytes), wanted, &mut candidates);
-            let first = wanted.partition_point(|at| at.0 < start);
+            let end = start.saturating_add(bytes);
+            first = first_behind(start, wanted, first);
+            note_bound(start, first, &mut candidates);
+            note_bound(end, first_behind(end, wanted, first), &mut candidates);
             let inside =
                 wanted.iter().zip(&mut candidates).skip(first).take_while(|(at, _)| at.0 - start < bytes);
             for (_, candidate) in inside {

@@ -1,6 +1,6 @@
 //! What the daemon costs a host with 2,000 processes in 200 cgroups, of 50 services: `--part crowd`.
 //!
-//! Mostly they sleep: each works 4 ms every 6 s, which makes 1.3 CPUs, so that each is sampled by and by. Every service is a
+//! Mostly they sleep: each works 3 ms every 6 s, which makes one CPU, so that each is sampled by and by. Every service is a
 //! file of its own.
 
 use super::cgroups::Slice;
@@ -17,7 +17,7 @@ const SERVICES: usize = 50;
 const GROUPS: usize = 4;
 /// In each group.
 const PROCESSES: usize = 10;
-const BURSTS: Bursts = Bursts { length: Duration::from_millis(4), every: Duration::from_secs(6) };
+const BURSTS: Bursts = Bursts { length: Duration::from_millis(3), every: Duration::from_secs(6) };
 
 /// In the order in which they go: groups can only be removed when nobody is in them.
 struct Crowd {

@@ -80,6 +80,9 @@ pub(crate) struct Args {
     /// How long the soak takes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     minutes: u64,
+    /// Windows of the daemon before its first round; debug information is read for a hundred or so, within its budget
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    warm_up: u32,
     /// How often everything is measured, instead of what suits the part
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: Option<u64>,
@@ -123,6 +126,8 @@ struct Setting<'a> {
     folder: &'a Path,
     duration: Duration,
     rounds: u64,
+    /// Of the daemon, before its first round.
+    warm_up_windows: u32,
 }
 
 /// What a part gives.
@@ -196,6 +201,7 @@ async fn measure(args: &Args, parts: &[Part], release: &Path, database: &Path, f
             folder: &own,
             duration: Duration::from_secs(seconds),
             rounds,
+            warm_up_windows: args.warm_up,
         };
         let Measured { about, figures } = part.measure(&setting).await.with_context(|| part.name())?;
         let part = PartReport { part: part.name(), seconds, rounds, about, figures };

@@ -1,6 +1,6 @@
 //! A load that runs → rounds of what the daemon costs beside it.
 //!
-//! Begins after two windows, when the programs that are always there are known, and measures whole windows from middle to
+//! Begins after some windows, when the programs that are always there are known, and measures whole windows from middle to
 //! middle, so that what belongs to a window is in one round: sampling, naming, writing, pushing.
 
 use super::Setting;
@@ -10,9 +10,6 @@ use super::database::Database;
 use super::machine::Others;
 use anyhow::Result;
 use std::time::Duration;
-
-/// Before the first round.
-const WARM_UP_WINDOWS: u32 = 2;
 
 /// A daemon that pushes to a database.
 pub(super) struct Stage<'a> {
@@ -46,7 +43,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until what is always there is known, and then for the middle of a window.
     pub(super) async fn warm_up(&self) {
-        tokio::time::sleep(WINDOW * WARM_UP_WINDOWS).await;
+        tokio::time::sleep(WINDOW * self.setting.warm_up_windows).await;
         middle_of_window().await;
     }
 
@@ -69,9 +66,10 @@ impl<'a> Stage<'a> {
                 self.daemon.cpu_before.as_secs_f64()
             ),
             format!(
-                "Median [least–most] of {} rounds of {} s, after {WARM_UP_WINDOWS} windows of {} s.",
+                "Median [least–most] of {} rounds of {} s, after {} windows of {} s.",
                 self.setting.rounds,
                 duration.as_secs(),
+                self.setting.warm_up_windows,
                 WINDOW.as_secs()
             ),
             others.told(),

@@ -43,13 +43,13 @@ const fn kilobytes(name: &'static str, of: fn(&Size) -> f64) -> Quantity {
 }
 
 const fn count(name: &'static str, of: fn(&Size) -> f64) -> Quantity {
-    Quantity { name, unit: "of them", an_hour_max: COUNT_AN_HOUR_MAX, of }
+    Quantity { name, unit: "in all", an_hour_max: COUNT_AN_HOUR_MAX, of }
 }
 
 const QUANTITIES: [Quantity; 6] = [
     kilobytes("resident", |size| number(size.resident_bytes) / 1e3),
     kilobytes("BPF maps", |size| number(size.maps.all) / 1e3),
-    kilobytes("of them blocks of unwind rows", |size| number(size.maps.inner) / 1e3),
+    kilobytes("blocks of unwind rows", |size| number(size.maps.inner) / 1e3),
     kilobytes("spool", |size| number(size.spool_bytes) / 1e3),
     count("files", |size| number(size.files)),
     count("threads", |size| number(size.threads)),
@@ -64,7 +64,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
     let database = Database::start(setting.database, setting.folder).await?;
     let daemon = Daemon::start(setting.program, setting.folder, database.url()).await?;
     let mut churn = Churn::start(setting.folder)?;
-    tokio::time::sleep(WINDOW * 2).await;
+    tokio::time::sleep(WINDOW * setting.warm_up_windows).await;
     let before = Mark::now(&daemon, &database).await?;
     let looks = look(setting.duration, &daemon, &database, &mut churn).await?;
     load.check()?;
@@ -74,7 +74,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
     let mut about = vec![
         format!("Load on two CPUs: {}. {}.", load.names(), churn.told()),
         format!(
-            "{} looks in {} s; the database failed {faulty} requests, and refused connections as often.",
+            "{} looks in {} s; the database failed {faulty} requests by its answers, and refused connections in every other outage.",
             looks.len(),
             setting.duration.as_secs()
         ),
