@@ -55,7 +55,7 @@ async fn run(args: &Args) -> Result<()> {
     };
     let mut session = Session::open(config, &host, Everyone, Default::default())?;
     session.start()?;
-    let mut namer = Namer::of_many_windows(&host.proc);
+    let mut namer = Namer::of_many_windows(&host.proc, &host.proc.path("kallsyms"));
     println!(
         "| window | samples | places | named | waiting | ms of CPU | of it readers | MiB resident | descriptors |"
     );

@@ -45,6 +45,7 @@ use crate::deliver::spool::Spool;
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
 use crate::sample::TickSource;
+use crate::symbolize::names::Namer;
 use crate::telemetry::logs::Log;
 use broker::Broker;
 pub use error::DaemonError;
@@ -102,7 +103,9 @@ pub async fn run(
     let mut session = open_session(&config, host, kernel, sources)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
-    let windows = Windows::new(host.clone(), config.profile.size_limits(), label_budget(&config, host));
+    let namer = Namer::of_many_windows(&host.proc, &config.sampling.kernel_symbols);
+    let windows =
+        Windows::new(host.clone(), namer, config.profile.size_limits(), label_budget(&config, host));
     let to_spool = spool.clone();
     let put = move |window| {
         let _counted = to_spool.put(window);

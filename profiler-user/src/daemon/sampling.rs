@@ -206,7 +206,8 @@ impl Sampling {
         let elapsed = state.clock.since(state.accounted);
         state.accounted = state.clock.monotonic();
         let run_times = self.session.run_times()?;
-        let used = state.cost.cpu_in_all().saturating_sub(before.cpu_in_all());
+        // Helpers that read debug information are held to a budget of their own, and another rate would not change their cost.
+        let used = state.cost.cpu.saturating_sub(before.cpu);
         if state.pulls.rate().is_some_and(|asked| asked > state.budget.rate()) {
             state.budget.skip(&run_times);
         } else {

@@ -32,6 +32,7 @@ use crate::deliver::spool::state::{Endpoint, EndpointKey};
 use crate::deliver::spool::{Disk, Folder, Replay, ReplaySettings, Sender, Spool, SpoolClock, SpoolSettings};
 use crate::host::{Clock, Host, MonotonicNanos, ProcFs, SysFs, WallNanos};
 use crate::process::table::ProcessTable;
+use crate::symbolize::names::Namer;
 
 const SECOND: u64 = 1_000_000_000;
 const HOUR: i64 = 3600;
@@ -137,6 +138,7 @@ impl Rig {
         let host =
             Host { proc, sys: SysFs::at(folder.path()), clock: Clock::host(), name: "host".to_owned() };
         let budget = LabelBudget::new(10, &HostLabels::default());
+        let namer = Namer::of_one_window(&host.proc);
         let endpoint = Endpoint {
             key: EndpointKey::new("a", ""),
             name: "a".to_owned(),
@@ -146,7 +148,7 @@ impl Rig {
         let (settings, clock) = (SpoolSettings::default(), Arc::clone(&clocks) as Arc<dyn SpoolClock>);
         Self {
             cut: WindowClock::new(WINDOW, clocks.wall(), clocks.monotonic()),
-            windows: Windows::new(host, SizeLimits::default(), budget),
+            windows: Windows::new(host, namer, SizeLimits::default(), budget),
             spool: Spool::open(settings, vec![endpoint], disk, clock, "host", 1).unwrap(),
             database: Database { clocks: Arc::clone(&clocks), taken: Arc::default() },
             clocks,

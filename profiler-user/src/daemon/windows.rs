@@ -97,9 +97,9 @@ struct Pull {
 
 impl Windows {
     /// With no window begun.
-    pub(super) fn new(host: Host, limits: SizeLimits, budget: LabelBudget) -> Self {
+    pub(super) fn new(host: Host, namer: Namer, limits: SizeLimits, budget: LabelBudget) -> Self {
         Self {
-            namer: Namer::of_many_windows(&host.proc),
+            namer,
             host,
             limits,
             budget,

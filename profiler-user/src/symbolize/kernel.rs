@@ -1,15 +1,17 @@
 //! Kernel addresses → function names, window after window.
 //!
 //! ```text
-//!   address ─▶ names that were asked for ─▶ table.rs ◀─ /proc/kallsyms
+//!   address ─▶ names that were asked for ─▶ table.rs ◀─ /proc/kallsyms, or where it can be seen
 //! ```
 //!
 //! The list costs the kernel some 20 ms to write, so it is read when the first address comes, and again only for what
 //! lies outside the kernel proper: when modules came or went, when nothing is known of an address, and every ten minutes
 //! for BPF programs, of whose coming and going nothing tells. Never twice in a minute.
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use profiler_common::address::KernelAddr;
@@ -34,10 +36,9 @@ const MODULES_BYTES_MAX: u64 = 128 << 10;
 const NAMES_MAX: usize = 16 << 10;
 
 /// What the kernel tells of its functions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Read {
     /// Nothing was asked yet.
-    #[default]
     NotYet,
     Known(KernelTable),
     /// The list hides all addresses from us: `kernel.kptr_restrict`, or CAP_SYSLOG is missing.
@@ -45,8 +46,10 @@ enum Read {
 }
 
 /// Names kernel addresses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KernelNamer {
+    /// The kernel's list of its functions.
+    list: PathBuf,
     read: Read,
     read_at: MonotonicNanos,
     /// Of the list of modules, when the table was read.
@@ -57,6 +60,18 @@ pub(super) struct KernelNamer {
 }
 
 impl KernelNamer {
+    /// By this list, `/proc/kallsyms` or what looks like it.
+    pub(super) fn new(list: PathBuf) -> Self {
+        Self {
+            list,
+            read: Read::NotYet,
+            read_at: MonotonicNanos(0),
+            modules: 0,
+            pause_nanos: 0,
+            names: Spans::default(),
+        }
+    }
+
     /// For each address its name, empty where there is none. `None`: the kernel hides them all.
     pub(super) fn names(
         &mut self,
@@ -109,14 +124,14 @@ impl KernelNamer {
     }
 
     fn read(&mut self, proc: &ProcFs, now: MonotonicNanos) -> Result<(), SymbolizeError> {
-        let failed = |source| SymbolizeError::Open { path: proc.path("kallsyms"), source };
+        let failed = |source| SymbolizeError::Open { path: self.list.clone(), source };
         // Before the list: what comes in between is then seen the next time.
         let modules = modules(proc);
         if modules != self.modules {
             self.pause_nanos = PAUSE_NANOS_MIN;
         }
         (self.read_at, self.modules) = (now, modules);
-        let file = proc.open_entry("kallsyms").map_err(failed)?;
+        let file = File::open(&self.list).map_err(failed)?;
         let read = KernelTable::read(BufReader::with_capacity(64 << 10, file)).map_err(failed)?;
         self.read = read.map_or(Read::Hidden, Read::Known);
         self.names = Spans::default();

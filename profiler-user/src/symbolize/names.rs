@@ -4,6 +4,7 @@
 //! leaves its places unnamed and is counted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,10 +27,10 @@ use crate::process::files::CodeFile;
 use crate::process::table::{Root, Sampled};
 use crate::process::{FileId, Place, ProcessId};
 
-/// What readers of debug information may take at first: that of ten large libraries (libc's takes 0.15 s).
-const READER_FULL: Duration = Duration::from_secs(2);
-/// And later, of one CPU: 0.1 %.
-const READER_NANOS_A_SECOND: u64 = 1_000_000;
+/// What readers of debug information may take at first: that of some large libraries (libc's takes 0.15 s).
+const READER_FULL: Duration = Duration::from_secs(1);
+/// And later, of one CPU: 0.05 %.
+const READER_NANOS_A_SECOND: u64 = 500_000;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -61,28 +62,30 @@ impl Namer {
     /// [`super::dwarf::READER_ARGUMENT`] says.
     pub fn of_one_window(proc: &ProcFs) -> Self {
         let reader = DebugReader::this_program(proc);
-        Self::with_reader(proc, reader, ReaderBudget::unlimited(), PerfMaps::of_one_window())
+        let kernel = KernelNamer::new(proc.path("kallsyms"));
+        Self::with_reader(proc, kernel, reader, ReaderBudget::unlimited(), PerfMaps::of_one_window())
     }
 
     /// For windows without end: reading debug information is limited to a share of the time, so that names may say less
     /// at first than in later windows.
-    pub fn of_many_windows(proc: &ProcFs) -> Self {
+    ///
+    /// `kernel_symbols` is the kernel's list of its functions, which may be hidden at its own place.
+    pub fn of_many_windows(proc: &ProcFs, kernel_symbols: &Path) -> Self {
         let budget = ReaderBudget::limited(READER_FULL, READER_NANOS_A_SECOND);
-        Self::with_reader(proc, DebugReader::this_program(proc), budget, PerfMaps::of_many_windows())
+        let kernel = KernelNamer::new(kernel_symbols.to_owned());
+        Self::with_reader(proc, kernel, DebugReader::this_program(proc), budget, PerfMaps::of_many_windows())
     }
 
-    fn with_reader(proc: &ProcFs, reader: DebugReader, budget: ReaderBudget, perf_maps: PerfMaps) -> Self {
+    fn with_reader(
+        proc: &ProcFs,
+        kernel: KernelNamer,
+        reader: DebugReader,
+        budget: ReaderBudget,
+        perf_maps: PerfMaps,
+    ) -> Self {
         let native = DebugFiles::of_host(proc).ok().map(|files| NativeNamer::new(files, reader));
         let vdso = VdsoImage::of_this_process(proc).ok().flatten();
-        Self {
-            proc: proc.clone(),
-            native,
-            files: KnownFiles::default(),
-            budget,
-            kernel: KernelNamer::default(),
-            vdso,
-            perf_maps,
-        }
+        Self { proc: proc.clone(), native, files: KnownFiles::default(), budget, kernel, vdso, perf_maps }
     }
 
     /// Forgets what is known of files and perf maps; it is read again when it is asked for.

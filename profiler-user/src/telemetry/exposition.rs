@@ -104,7 +104,10 @@ fn rate(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
         of.cpu_budget_ratio,
     )?;
     sheet.gauge(
-        m("cpu_used_ratio", "What flamekeeper used of one CPU when it last looked, BPF programs included."),
+        m(
+            "cpu_used_ratio",
+            "What flamekeeper used of one CPU when it last looked, with BPF programs, without helpers.",
+        ),
         of.cpu_used_ratio,
     )?;
     sheet.state(

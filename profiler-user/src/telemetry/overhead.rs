@@ -35,11 +35,6 @@ impl OwnCost {
             open_files: open_files(proc),
         }
     }
-
-    /// CPU time of daemon and helpers.
-    pub fn cpu_in_all(&self) -> Duration {
-        self.cpu.saturating_add(self.children_cpu.unwrap_or_default())
-    }
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {
@@ -89,7 +84,6 @@ mod tests {
         assert_eq!(cost.resident_peak_bytes, Some(60_000 * 1024));
         assert_eq!((cost.threads, cost.open_files), (Some(7), Some(3)));
         assert_eq!(cost.children_cpu, Some(Duration::from_millis(3_450)));
-        assert_eq!(cost.cpu_in_all(), cost.cpu + Duration::from_millis(3_450));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn it_grants_the_six_capabilities_to_a_user_of_its_own() -> Result<()> {
 #[test]
 fn what_stays_off_has_its_reason_beside_it() -> Result<()> {
     let unit = text(UNIT)?;
-    let off = ["PrivateUsers=no", "ProcSubset=all", "ProtectKernelLogs=no", "ProtectKernelTunables=no"];
+    let off = ["PrivateUsers=no", "ProcSubset=all", "ProtectProc=default", "ProtectKernelLogs=no"];
     let lines: Vec<&str> = unit.lines().collect();
     for wanted in off {
         let at =

@@ -51,6 +51,11 @@ settings! {
         cache_dir: Option<PathBuf> =
             Key::new("sampling.cache_dir", "FOLDER").default("/var/cache/flamekeeper").empty_counts();
 
+        /// The kernel's list of its functions, for names of kernel frames.
+        ///
+        /// Where a service manager hides `/proc/kallsyms`, another place where it can be seen.
+        kernel_symbols: PathBuf = Key::new("sampling.kernel_symbols", "FILE").default("/proc/kallsyms");
+
         /// Do not leave flamekeeper itself out.
         include_self: bool = Key::new("sampling.include_self", "BOOL").default("false");
     }
@@ -62,7 +67,8 @@ settings! {
         /// CPU time that it may take, user, system and BPF programs together, in percent of one CPU; 0 for no limit.
         ///
         /// While it takes more, the sampling rate goes down in steps; it comes back when there is room again. Totals stay CPU
-        /// time: fewer samples weigh more.
+        /// time: fewer samples weigh more. Not part of it is reading debug information, which another rate would not make
+        /// cheaper: that may take a second at first, and then 0.05 percent.
         cpu_percent: f64 =
             Key::new("budget.cpu_percent", "PERCENT").default("1").between("0", "10000").reload();
 

@@ -143,7 +143,7 @@ fn lines_that_are_none_are_skipped() {
     let long = format!("ffffffff81000108 t {}\n", "x".repeat(5000));
     let list = format!("{LIST}\n\n \nnothing here\nffffffff81000110\nffffffff81000110 t\n{long}");
     check(&list, &[0xffff_ffff_8100_0120], expect!["ffffffff81000120 __x64_sys_read\n"]);
-    let mut namer = KernelNamer::default();
+    let mut namer = KernelNamer::new("/nonexistent/kallsyms".into());
     let error = namer.names(&ProcFs::at("/nonexistent"), &[KernelAddr(1)], MonotonicNanos(0)).unwrap_err();
     assert_eq!(error.to_string(), "read /nonexistent/kallsyms");
 }
@@ -183,7 +183,8 @@ struct Kernel {
 impl Kernel {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, namer: KernelNamer::default() }
+        let namer = KernelNamer::new(folder.path().join("kallsyms"));
+        Self { folder, namer }
     }
 
     fn write(&self, list: &str, modules: &str) {
