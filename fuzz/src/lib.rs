@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "elf", run: targets::elf::run, heap_max_bytes: ROWS_HEAP_BYTES },
     Target { name: "frames", run: targets::frames::run, heap_max_bytes: ROWS_HEAP_BYTES },
     Target { name: "go_table", run: targets::go_table::run, heap_max_bytes: ROWS_HEAP_BYTES },
@@ -41,12 +41,16 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "ring", run: targets::ring::run, heap_max_bytes: TEXT_HEAP_BYTES },
     Target { name: "kernel_names", run: targets::kernel_names::run, heap_max_bytes: TEXT_HEAP_BYTES },
     Target { name: "perf_map", run: targets::perf_map::run, heap_max_bytes: TEXT_HEAP_BYTES },
+    Target { name: "spool", run: targets::spool::run, heap_max_bytes: TEXT_HEAP_BYTES },
+    Target { name: "pprof", run: targets::pprof::run, heap_max_bytes: PPROF_HEAP_BYTES },
 ];
 
 /// A 64th of what [`profiler_user::unwind::Budget`] promises for its defaults, as [`targets::rows::BUDGET`] is one of them.
 const ROWS_HEAP_BYTES: usize = (250 << 20) / 64;
 /// Inputs have at most 64 KiB; what is made of them is a small multiple.
 const TEXT_HEAP_BYTES: usize = 2 << 20;
+/// Two bytes of protobuf can be a whole message here, and tables double as they grow.
+const PPROF_HEAP_BYTES: usize = 16 << 20;
 
 impl Target {
     /// Panics if the target does not stand these bytes.

@@ -63,4 +63,18 @@ macro_rules! replays {
     };
 }
 
-replays!(elf, frames, go_table, go_build, cgroup, walk, maps, sideband, ring, kernel_names, perf_map);
+replays!(
+    elf,
+    frames,
+    go_table,
+    go_build,
+    cgroup,
+    walk,
+    maps,
+    sideband,
+    ring,
+    kernel_names,
+    perf_map,
+    spool,
+    pprof
+);

@@ -18,8 +18,10 @@ use profiler_user::deliver::serve::{
     Access, Inputs, Limits, ListenAddress, PullError, PullReply, Selector, SelfAccount, Server, Target,
     TargetsSnapshot, Verdict,
 };
+use profiler_user::deliver::spool::account::EndpointAccount;
+use profiler_user::deliver::spool::state::{Endpoint, EndpointKey};
 use profiler_user::host::{Host, ProcFs};
-use profiler_user::telemetry::account::{Endpoint, Queue};
+use profiler_user::telemetry::account::Queue;
 use profiler_user::telemetry::overhead::OwnCost;
 use profiler_user::telemetry::{Account, exposition};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,11 +51,12 @@ fn account() -> Account {
     for queue in ["windows", "spool", "pulls"] {
         account.queues.insert(queue, Queue::default());
     }
-    for endpoint in ["pyroscope-a:4040", "pyroscope-b:4040"] {
-        account.endpoints.insert(endpoint.into(), Endpoint::default());
+    for name in ["pyroscope-a:4040", "pyroscope-b:4040"] {
+        let endpoint = Endpoint { key: EndpointKey::new(name, ""), name: name.to_owned(), takes_back: None };
+        account.spool.endpoints.push((endpoint, EndpointAccount::default()));
     }
     for map in 0..15 {
-        account.bpf.map_bytes.insert(format!("MAP_{map}").into(), 1 << 20);
+        account.bpf.map_bytes.insert(format!("MAP_{map}"), 1 << 20);
     }
     account
 }

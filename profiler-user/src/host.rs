@@ -180,6 +180,16 @@ impl Clock {
     }
 }
 
+/// Memory that was freed goes back to the kernel; glibc would keep much of it for us as long as we live.
+pub fn give_back_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the allocator has no safe function for it")]
+    // SAFETY: takes a number, may be called at any time, and moves nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Name of the host, as in `uname -n`.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -7,6 +7,7 @@
 //! A stage knows `profiler-common`, [`host`] and the stages to its left. ARCHITECTURE.md has the map.
 
 pub mod aggregate;
+pub mod allocator;
 pub mod attribute;
 pub mod capture;
 pub mod cli;

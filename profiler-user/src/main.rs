@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use profiler_user::allocator;
 use profiler_user::attribute::kubernetes::{self, PodEnvironment, Reach};
 use profiler_user::cli::{Cli, Command, DaemonArgs, DoctorArgs, RecordArgs, SpoolArgs, TargetsArgs};
 use profiler_user::config::{self, Loaded, Loader};
@@ -121,6 +122,7 @@ fn run_daemon(args: DaemonArgs) -> ExitCode {
 }
 
 fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
+    allocator::keep_little();
     let host = Host::new();
     let journal = std::env::var_os("JOURNAL_STREAM");
     let options = LogOptions {
@@ -132,12 +134,19 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
         // A thread that writes lines and keeps rights is no reason not to run.
         let _as_it_is = Role::Log.enter(KernelVersion::running());
     };
-    let (dispatch, log) = logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::Thread)?;
+    let (dispatch, log) =
+        logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::start("log"))?;
     // The only one of this process: nothing was set before.
     let _first = tracing::dispatcher::set_global_default(dispatch);
     let environment = Environment::read(|name| std::env::var(name).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Thread)?.block_on(daemon::run(loader, loaded, &host, log, environment))
+    runtime.map_err(DaemonError::start("main"))?.block_on(daemon::run(
+        loader,
+        loaded,
+        &host,
+        log,
+        environment,
+    ))
 }
 
 fn run_spool(args: &SpoolArgs) -> ExitCode {

@@ -17,6 +17,7 @@ mod census;
 mod child;
 mod firefox;
 mod folded;
+mod kube_api;
 mod machine;
 mod made_pprof;
 mod peer;
@@ -35,6 +36,7 @@ pub use census::{
 };
 pub use child::Running;
 pub use firefox::{FirefoxProfile, FirefoxThread};
+pub use kube_api::{KubeApi, KubeRequest};
 pub use machine::{Machine, skip, tool};
 pub use made_pprof::{MadePprof, PERIOD, PackedPprof};
 pub use peer::Peer;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,15 +61,39 @@ impl Workspace {
         self.root.join("profiler-ebpf/prebuilt")
     }
 
-    /// The cargo that runs this task, in the top folder so that its settings apply.
+    /// The cargo that runs this task, in the top folder so that its settings apply. It does not see what the cargo that
+    /// started us says of our own package: build scripts look at that (ring's does), and would run again, with all that
+    /// depends on them, each time that cargo is started by the other.
     pub(crate) fn cargo(&self) -> Command {
-        self.command(&self.cargo)
+        let mut command = self.command(&self.cargo);
+        env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_package(name)).for_each(|name| {
+            command.env_remove(name);
+        });
+        command
     }
 
     /// Any program, in the top folder.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
         command
+    }
+}
+
+/// Variables that cargo sets for the package that it builds or runs.
+fn is_of_a_package(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_our_own_package_is_told_from_settings() {
+        let of_a_package = |name: &str| is_of_a_package(OsStr::new(name));
+        assert!(of_a_package("CARGO_MANIFEST_DIR") && of_a_package("CARGO_PKG_VERSION"));
+        assert!(!of_a_package("CARGO_TARGET_DIR") && !of_a_package("CARGO_HOME") && !of_a_package("CARGO"));
     }
 }

@@ -256,6 +256,20 @@ impl Window {
         self.tallies.iter().map(|(&(thread, stack), &tally)| (thread, stack, tally))
     }
 
+    /// Takes samples of threads out again that turned out not to be wanted. Gives how many.
+    pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(ThreadId) -> bool) -> u64 {
+        let before = self.samples;
+        self.tallies.retain(|&(thread, _), tally| {
+            let is_left_out = is_unwanted(thread);
+            self.samples -= if is_left_out { tally.count } else { 0 };
+            !is_left_out
+        });
+        if let Some(timeline) = &mut self.timeline {
+            timeline.retain(|entry| !is_unwanted(entry.thread));
+        }
+        before - self.samples
+    }
+
     /// Single samples by time, if they were kept.
     pub fn timeline(&self) -> Option<&[TimelineEntry]> {
         self.timeline.as_deref()

@@ -10,6 +10,7 @@
 //! of containers as answers. What was said of a process changes when more is known ([`Attributor::refresh`]) or when the
 //! process moves to another cgroup, which is looked for less and less often.
 
+mod awaited;
 mod look;
 mod shared;
 
@@ -17,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use self::awaited::Awaited;
 use self::shared::Shared;
 use super::containers::{ContainerStore, Found, Wanted};
 use super::kubernetes::PodTable;
@@ -46,6 +48,17 @@ impl fmt::Display for DropReason {
             Self::RelabelConfigs { rule } => write!(f, "relabel_configs: {rule}"),
         }
     }
+}
+
+/// Whether samples of a process are delivered, as far as that can be said by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// They are.
+    Wanted,
+    /// They are not.
+    Dropped,
+    /// Its pod is not known yet, and a rule may keep or drop by that: to be asked again, for some seconds at most.
+    Open,
 }
 
 /// What is said of a process.
@@ -84,8 +97,10 @@ pub struct AttributorCounts {
     pub processes: usize,
     /// Of those, left out.
     pub dropped: usize,
-    /// Distinct sets of series labels of those.
+    /// Distinct sets of series labels of those that are not left out.
     pub label_sets: usize,
+    /// Distinct `service_name`s among these.
+    pub services: usize,
     /// Containers that were met, and those of which something is known.
     pub containers: (usize, usize),
     /// Processes looked at in `/proc` since the start.
@@ -126,6 +141,7 @@ pub struct Attributor {
     processes: HashMap<Tgid, Entry>,
     processes_max: usize,
     shared: Shared,
+    awaited: Awaited,
     counts: AttributorCounts,
 }
 
@@ -152,6 +168,7 @@ impl Attributor {
             processes: HashMap::new(),
             processes_max: PROCESSES_MAX,
             shared: Shared::default(),
+            awaited: Awaited::default(),
             counts: AttributorCounts::default(),
         }
     }
@@ -165,6 +182,23 @@ impl Attributor {
     /// The pods as they are now. Takes effect with [`Self::refresh`].
     pub fn set_pods(&mut self, pods: Arc<PodTable>) {
         self.pods = pods;
+    }
+
+    /// Whether decisions on processes of pods that are not known yet are put off for a while: pods are watched, and
+    /// `relabel_configs` may keep or drop.
+    pub fn wait_for_pods(&mut self, is_waiting: bool) {
+        self.awaited.set_waiting(is_waiting);
+    }
+
+    /// Whether a process's samples are delivered.
+    pub fn decision(&mut self, known: &Attribution, now: MonotonicNanos) -> Decision {
+        let Sources { cgroup, pod, .. } = &*known.sources;
+        let unknown_pod = cgroup.pod_uid.as_deref().filter(|_| pod.is_none());
+        match unknown_pod {
+            Some(uid) if self.awaited.is_awaited(uid, now) => Decision::Open,
+            _ if known.dropped.is_some() => Decision::Dropped,
+            _ => Decision::Wanted,
+        }
     }
 
     /// Containers to ask slow sources for.
@@ -193,6 +227,16 @@ impl Attributor {
         self.processes.get(&run.tgid).filter(|known| known.run == run).map(|known| &known.attribution)
     }
 
+    /// What was once said of a process that is forgotten by now, with what has become known since.
+    pub fn anew(&mut self, before: &Arc<Attribution>, now: MonotonicNanos) -> Arc<Attribution> {
+        self.again(before, self.relabeling, now).unwrap_or_else(|| Arc::clone(before))
+    }
+
+    /// Of a process that had ended before anything but the name of its executable could be read.
+    pub fn ended_unread(&mut self, tgid: Tgid, executable_name: &Arc<str>) -> Arc<Attribution> {
+        self.decide(Sources::unread(tgid, Arc::clone(executable_name)))
+    }
+
     /// All processes that are known, by id.
     pub fn targets(&self) -> Vec<(Tgid, Arc<Attribution>)> {
         let mut all: Vec<_> =
@@ -209,14 +253,14 @@ impl Attributor {
     /// How much there is of what.
     pub fn counts(&self) -> AttributorCounts {
         let attributions = || self.processes.values().map(|known| &known.attribution);
-        let sets: HashSet<*const Labels> = attributions()
-            .filter(|known| known.dropped.is_none())
-            .map(|known| Arc::as_ptr(&known.labels))
-            .collect();
+        let kept = || attributions().filter(|known| known.dropped.is_none());
+        let sets: HashSet<*const Labels> = kept().map(|known| Arc::as_ptr(&known.labels)).collect();
+        let services: HashSet<&str> = kept().map(|known| known.labels.get("service_name")).collect();
         AttributorCounts {
             processes: self.processes.len(),
             dropped: attributions().filter(|known| known.dropped.is_some()).count(),
             label_sets: sets.len(),
+            services: services.len(),
             containers: self.containers.counts(),
             ..self.counts
         }

@@ -23,4 +23,4 @@ pub mod relabel;
 pub mod rules;
 pub mod sources;
 
-pub use attributor::{Attribution, Attributor, DropReason, ProcessFacts};
+pub use attributor::{Attribution, Attributor, Decision, DropReason, ProcessFacts};

@@ -51,6 +51,25 @@ pub struct Sources {
     pub go: Option<Arc<GoBuild>>,
 }
 
+impl Sources {
+    /// Of a process of which nothing else could be read.
+    pub fn unread(tgid: Tgid, executable_name: Arc<str>) -> Self {
+        Self {
+            tgid,
+            executable_name,
+            executable_path: "".into(),
+            comm: "".into(),
+            user_id: None,
+            is_kernel_thread: false,
+            cgroup: Arc::default(),
+            container: None,
+            pod: None,
+            language: None,
+            go: None,
+        }
+    }
+}
+
 /// A row of the table of source labels: the name (with `<name>` where the rest is another label's) and what it says.
 pub type SourceLabel = (&'static str, &'static str);
 

@@ -6,7 +6,7 @@
 
 mod samples;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,7 @@ use crate::sample::{Hertz, Loaded, Sampler, TickSource, online_cpus};
 use crate::unwind::publisher::blocks_within;
 use crate::unwind::snapshots::Snapshots;
 use crate::unwind::walker::Walker;
+use crate::unwind::{RowsWork, TablesBytes};
 
 /// Between two rounds. Short enough that a process that has ended can still be read about, long enough
 /// that the rounds themselves do not show.
@@ -118,7 +119,8 @@ impl<A: Admission> Session<A> {
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks).min(config.open_files_max);
-        let Loaded { mut sampler, ticks, ring, walker: tables } = Sampler::load(&sampler_config, ring_bytes)?;
+        let Loaded { mut sampler, ticks, ring, walker: tables } =
+            Sampler::load(&sampler_config, ring_bytes, &host.proc)?;
         let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
@@ -271,6 +273,26 @@ impl<A: Admission> Session<A> {
     /// What the kernel half has cost so far, by program.
     pub fn run_times(&self) -> Result<[RunTime; PROGRAMS.len()], CaptureError> {
         Ok(self.sampler.run_times()?)
+    }
+
+    /// The unwind tables, and what making them has come to; nothing if stacks are not walked by them.
+    pub fn tables(&self) -> Option<(RowsWork, TablesBytes)> {
+        self.walker.as_ref().map(|walker| (walker.work(), walker.bytes()))
+    }
+
+    /// Kernel memory of each map, bytes. Rows are together in one.
+    pub fn map_bytes(&self) -> BTreeMap<String, u64> {
+        let mut bytes = self.sampler.map_bytes().clone();
+        let rows = self.tables().map_or(0, |(_, bytes)| bytes.rows);
+        *bytes.entry("ROWS".to_owned()).or_default() += rows;
+        bytes
+    }
+
+    /// Lets go of what can be had again, at the cost of some CPU time.
+    pub fn empty_caches(&mut self) {
+        if let Some(walker) = &mut self.walker {
+            walker.store().empty();
+        }
     }
 
     /// Samples at another rate from now on, unless it has been stopped. What was sampled before is weighed as it was.

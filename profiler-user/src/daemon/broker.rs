@@ -8,13 +8,13 @@
 //! last [`Broker`] is gone, and the programs in the kernel with it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::thread::{self, ThreadError};
 use crate::capture::rights::{Here, Rights};
 use crate::collect::sideband::{CpuRing, SideBandError};
-use crate::privileges::{KernelVersion, PrivilegeError, Role};
+use crate::privileges::{KernelVersion, Role};
 use crate::sample::{Hertz, RowBlockMap, SampleError, TickSource, Ticks};
 
 /// What may be asked. Each asker waits for its answer, so there are never more questions than threads.
@@ -34,19 +34,10 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Starts the thread, which from then on has the programs, and no other rights than it needs for them.
-    pub(super) fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, BrokerError> {
+    pub(super) fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, ThreadError> {
         let (questions, asked) = sync_channel(1);
-        let (entered, is_entered) = sync_channel(1);
-        let work = move || {
-            let role = Role::Broker.enter(kernel);
-            let is_refused = role.is_err();
-            if entered.send(role).is_ok() && !is_refused {
-                answer(&asked, &Here::new(ticks));
-            }
-        };
-        let thread = std::thread::Builder::new().name("broker".to_owned()).spawn(work);
-        thread.map_err(BrokerError::Start)?;
-        is_entered.recv().map_err(|_| BrokerError::Start(io::ErrorKind::BrokenPipe.into()))??;
+        let work = move |()| answer(&asked, &Here::new(ticks));
+        thread::start("broker", Role::Broker, kernel, || Ok(()), work)?;
         Ok(Arc::new(Self { questions: Mutex::new(questions) }))
     }
 
@@ -56,17 +47,6 @@ impl Broker {
         questions.send(question(reply)).ok()?;
         answer.recv().ok()
     }
-}
-
-/// There is no broker.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BrokerError {
-    /// No thread.
-    #[error("start the broker: {0}")]
-    Start(io::Error),
-    /// It has too many rights.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegeError),
 }
 
 fn answer(asked: &Receiver<Question>, here: &Here) {

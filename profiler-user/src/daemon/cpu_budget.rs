@@ -51,7 +51,6 @@ pub(super) struct CpuBudget {
     /// Whether the last change was a try to go up.
     is_try: bool,
     try_after: Duration,
-    lowered: u64,
 }
 
 impl CpuBudget {
@@ -69,7 +68,6 @@ impl CpuBudget {
             held: Duration::ZERO,
             is_try: false,
             try_after: TRY_AFTER_MIN,
-            lowered: 0,
         }
     }
 
@@ -83,11 +81,6 @@ impl CpuBudget {
         self.step > 0
     }
 
-    /// How many times it was lowered.
-    pub(super) fn times_lowered(&self) -> u64 {
-        self.lowered
-    }
-
     /// What the last period has cost, in percent of one CPU; `None` while the first one at this rate goes on.
     pub(super) fn cost_percent(&self) -> Option<f64> {
         self.periods.back().map(|share| share * 100.0)
@@ -97,7 +90,7 @@ impl CpuBudget {
     pub(super) fn reconfigure(&mut self, rate: Hertz, budget_percent: f64) {
         let fresh = Self::new(rate, budget_percent);
         if (fresh.configured, fresh.budget_share) != (self.configured, self.budget_share) {
-            *self = Self { bpf_time: self.bpf_time, lowered: self.lowered, ..fresh };
+            *self = Self { bpf_time: self.bpf_time, ..fresh };
         }
     }
 
@@ -135,7 +128,6 @@ impl CpuBudget {
             if self.is_try {
                 self.try_after = self.try_after.saturating_mul(2).min(TRY_AFTER_MAX);
             }
-            self.lowered = self.lowered.saturating_add(1);
             self.change_to(self.step + 1, false);
             return true;
         }
@@ -249,7 +241,7 @@ mod tests {
         assert_eq!(host.run(10), [19, 13, 9]); // 2.0 %, 1.4 %, 1.0 %
         host.each = 0.0004;
         assert_eq!(host.run(10), [9, 13, 19]);
-        assert_eq!((host.budget.times_lowered(), host.budget.is_lowered()), (2, false));
+        assert!(!host.budget.is_lowered());
     }
 
     #[test]
@@ -287,7 +279,7 @@ mod tests {
         host.budget.reconfigure(hertz(49), 0.0);
         assert_eq!(host.run(10), [49]);
         host.budget.reconfigure(hertz(49), 0.0);
-        assert_eq!((host.budget.rate(), host.budget.times_lowered()), (hertz(49), 5));
+        assert_eq!(host.budget.rate(), hertz(49));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::thread::ThreadError;
 use crate::capture::CaptureError;
 use crate::deliver::serve::ServeError;
 use crate::deliver::spool::SpoolError;
@@ -23,15 +24,20 @@ pub enum DaemonError {
     /// Rights could not be given up.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
-    /// A thread did not start.
-    #[error("start a thread: {0}")]
-    Thread(io::Error),
+    /// A thread did not start, or has too many rights.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// Signals cannot be listened for.
     #[error("listen for signals: {0}")]
     Signals(io::Error),
 }
 
 impl DaemonError {
+    /// A thread, or what it works with, cannot be had.
+    pub fn start(name: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Thread(ThreadError::Start { name, source })
+    }
+
     /// The exit status that says so.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -1,7 +1,8 @@
 //! Who is profiled, and under which labels: the daemon's [`Admission`], over the [`Attributor`].
 //!
 //! A process is attributed when its first sample comes, before anything is built for it; its labels are read again at each
-//! cut, when more may be known of its container.
+//! cut, when more may be known of its container. A process whose pod is not known yet is sampled until that is decided; what
+//! turns out not to be wanted, or is still not decided, is taken out at the cut.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,20 +16,22 @@ use crate::attribute::kubernetes::PublishedPods;
 use crate::attribute::labels::Labels;
 use crate::attribute::relabel::Relabel;
 use crate::attribute::rules::HostLabels;
-use crate::attribute::{Attribution, Attributor, ProcessFacts};
+use crate::attribute::{Attribution, Attributor, Decision, ProcessFacts};
 use crate::capture::admission::Admission;
 use crate::capture::segment::Segment;
 use crate::collect::{RawSample, Tgid};
 use crate::config::DaemonConfig;
 use crate::deliver::serve::{Target, TargetsSnapshot};
 use crate::host::{Host, MonotonicNanos};
-use crate::process::ProcessId;
 use crate::process::table::ProcessTable;
+use crate::process::{ProcessId, ProcessKey, ThreadId};
 
 /// What comes in from elsewhere while it works.
 pub(super) struct Sources {
     /// This node's pods.
     pub(super) pods: watch::Receiver<PublishedPods>,
+    /// Whether anybody tells of them.
+    pub(super) are_pods_watched: bool,
     /// Containers that only slow sources may know.
     pub(super) wanted: mpsc::Sender<Wanted>,
     /// What those knew.
@@ -42,8 +45,12 @@ pub(super) struct Labelling {
     sources: Sources,
     /// By process id, of the segment that goes on.
     current: Vec<Option<Arc<Attribution>>>,
+    /// Of processes of the segment before that have ended: a sample of theirs may have waited for rows.
+    ended: HashMap<ProcessKey, Arc<Attribution>>,
     /// Samples of each process that is known, for the list of targets.
     samples: HashMap<Tgid, u64>,
+    /// Samples that were taken out at cuts.
+    left_out: u64,
 }
 
 impl Labelling {
@@ -56,7 +63,9 @@ impl Labelling {
             host: host.clone(),
             sources,
             current: Vec::new(),
+            ended: HashMap::new(),
             samples: HashMap::new(),
+            left_out: 0,
         };
         labelling.configure(config);
         labelling
@@ -74,6 +83,8 @@ impl Labelling {
             Ok(_) if config.labels.relabel_configs.is_empty() => None,
             Ok(relabel) => Some(relabel),
         };
+        let may_drop = relabel.as_ref().is_some_and(Relabel::may_drop);
+        self.attributor.wait_for_pods(may_drop && self.sources.are_pods_watched);
         let step = relabel.map(|relabel| -> crate::attribute::attributor::RelabelStep {
             Box::new(move |labels| relabel.dropped_by(labels).map(|rule| rule.to_string().into()))
         });
@@ -83,13 +94,7 @@ impl Labelling {
     /// Takes what has become known elsewhere. To be called every few seconds.
     pub(super) fn refresh(&mut self) {
         let now = self.host.clock.monotonic();
-        if self.sources.pods.has_changed().unwrap_or(false) {
-            let pods = self.sources.pods.borrow_and_update();
-            self.attributor.set_pods(Arc::clone(&pods.table));
-        }
-        while let Ok(found) = self.sources.found.try_recv() {
-            self.attributor.learn(found, now);
-        }
+        self.take_in(now);
         for wanted in self.attributor.take_wanted() {
             // One that finds the queue full is wanted again after a while.
             let _asked = self.sources.wanted.try_send(wanted);
@@ -97,25 +102,74 @@ impl Labelling {
         self.attributor.refresh(now);
     }
 
-    /// The labels of a segment's processes by their ids. The next segment begins.
-    pub(super) fn of_segment(&mut self, segment: &Segment) -> Vec<Arc<Labels>> {
+    /// The same, if there is anything. To be called about once a second.
+    pub(super) fn refresh_if_told(&mut self) {
+        let now = self.host.clock.monotonic();
+        if self.take_in(now) {
+            self.attributor.refresh(now);
+        }
+    }
+
+    /// Whether anything was told.
+    fn take_in(&mut self, now: MonotonicNanos) -> bool {
+        let mut is_told = false;
+        if self.sources.pods.has_changed().unwrap_or(false) {
+            let pods = self.sources.pods.borrow_and_update();
+            self.attributor.set_pods(Arc::clone(&pods.table));
+            is_told = true;
+        }
+        while let Ok(found) = self.sources.found.try_recv() {
+            self.attributor.learn(found, now);
+            is_told = true;
+        }
+        is_told
+    }
+
+    /// The labels of a segment's processes by their ids, as of now. Takes samples out whose process is not wanted, as of
+    /// now too. The next segment begins.
+    pub(super) fn of_segment(&mut self, segment: &mut Segment) -> Vec<Arc<Labels>> {
+        self.refresh_if_told();
+        let now = self.host.clock.monotonic();
         let mut current = std::mem::take(&mut self.current);
+        let ended_before = std::mem::take(&mut self.ended);
         current.resize(segment.sampled.processes.len(), None);
+        let mut labels = Vec::with_capacity(current.len());
+        let mut are_wanted = Vec::with_capacity(current.len());
+        for (at_sample, process) in current.into_iter().zip(&segment.sampled.processes) {
+            let known = match self.attributor.known(process.key) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let before = at_sample.or_else(|| ended_before.get(&process.key).cloned());
+                    let known = match before {
+                        Some(before) => self.attributor.anew(&before, now),
+                        None => self.attributor.ended_unread(process.tgid, &process.executable_name),
+                    };
+                    self.ended.insert(process.key, Arc::clone(&known));
+                    known
+                }
+            };
+            are_wanted.push(self.attributor.decision(&known, now) == Decision::Wanted);
+            labels.push(Arc::clone(&known.labels));
+        }
+        let threads = &segment.sampled.threads;
+        let process_of =
+            |thread: ThreadId| threads.get(thread.0 as usize).map(|thread| thread.process.0 as usize);
+        self.left_out += segment.window.leave_out(|thread| {
+            process_of(thread).and_then(|process| are_wanted.get(process)).is_some_and(|is_wanted| !is_wanted)
+        });
         for (thread, _, tally) in segment.window.tallies() {
-            let thread = segment.sampled.threads.get(thread.0 as usize);
-            let process = thread.and_then(|thread| segment.sampled.processes.get(thread.process.0 as usize));
-            if let Some(process) = process {
+            let process = process_of(thread).and_then(|process| segment.sampled.processes.get(process));
+            // Nobody would tell us to forget one that is forgotten already.
+            if let Some(process) = process.filter(|process| self.attributor.known(process.key).is_some()) {
                 *self.samples.entry(process.tgid).or_default() += tally.count;
             }
         }
-        let labels = current.into_iter().zip(&segment.sampled.processes).map(|(at_sample, process)| {
-            match self.attributor.known(process.key).or(at_sample.as_ref()) {
-                Some(known) => Arc::clone(&known.labels),
-                // It was carried over from the last segment, and has ended since.
-                None => Arc::new([("service_name", &*process.executable_name)].into_iter().collect()),
-            }
-        });
-        labels.collect()
+        labels
+    }
+
+    /// Samples that were taken out at cuts: their processes turned out not to be wanted.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Every process that is known.
@@ -165,7 +219,9 @@ impl Admission for Labelling {
     fn admits(&mut self, sample: &RawSample, process: ProcessId, processes: &ProcessTable) -> bool {
         let is_kernel_thread = sample.user_outcome == Outcome::KernelThread;
         let attribution = self.attribute(process, is_kernel_thread, processes);
-        let is_admitted = attribution.as_ref().is_none_or(|known| known.dropped.is_none());
+        let now = self.host.clock.monotonic();
+        let decision = attribution.as_ref().map(|known| self.attributor.decision(known, now));
+        let is_admitted = decision.is_none_or(|decision| decision != Decision::Dropped);
         let index = process.0 as usize;
         if self.current.len() <= index {
             self.current.resize(index + 1, None);

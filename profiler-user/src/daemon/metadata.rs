@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::labelling::Sources;
+use super::thread::told_to_end;
 use crate::attribute::containers::{Elsewhere, Found, Wanted};
 use crate::attribute::kubernetes::{
     MAX_PODS, PodEnvironment, PodWatch, PublishedPods, WatchOptions, WatchStatus, WatchTimes,
@@ -45,7 +46,8 @@ impl Metadata {
                 .filter(|elsewhere| !elsewhere.is_empty());
         let metadata =
             Self { pods: options, pod_tables, status, elsewhere, wanted: wanted_here, found: found_here };
-        (metadata, Sources { pods, wanted, found }, watch_of)
+        let sources = Sources { pods, are_pods_watched: watch_of.is_wanted, wanted, found };
+        (metadata, sources, watch_of)
     }
 
     /// Starts asking, until `stop`.
@@ -69,10 +71,10 @@ impl Metadata {
     }
 }
 
-async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+async fn until(stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
-        () = async { let _gone = stop.wait_for(|is_stopping| *is_stopping).await.is_err(); } => {}
+        () = told_to_end(stop) => {}
     }
 }
 
@@ -103,7 +105,7 @@ impl WatchOf {
         Kubernetes {
             state,
             pods: u64::try_from(status.pods).unwrap_or(u64::MAX),
-            failures: status.failures.values().sum(),
+            failures: status.failures.clone(),
         }
     }
 }

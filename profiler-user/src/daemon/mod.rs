@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   sampling.rs (main thread) ─ Segment ─▶ names.rs: windows.rs ─ FinishedWindow ─▶ Spool ─▶ network.rs: sender.rs
-//!     │ labelling.rs   pulls.rs   boundaries.rs   cpu_budget.rs                                    │
+//!     │ labelling.rs   pulls.rs   boundaries.rs   cpu_budget.rs   memory_budget.rs                                    │
 //!     └── broker.rs: what needs rights                              self_account.rs ◀── HTTP ──────┘
 //! ```
 //!
@@ -14,6 +14,7 @@ mod broker;
 mod cpu_budget;
 mod error;
 mod labelling;
+mod memory_budget;
 mod metadata;
 mod names;
 mod network;
@@ -23,6 +24,7 @@ mod self_account;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod windows;
 
 use std::io;
@@ -51,8 +53,8 @@ use metadata::Metadata;
 use names::Names;
 use network::Network;
 use sampling::{Sampling, label_budget};
-use self_account::SelfAccounts;
-use sender::EndpointCounts;
+use self_account::{SelfAccounts, Watched};
+pub use thread::ThreadError;
 use windows::Windows;
 
 /// What the environment says beside the configuration.
@@ -100,28 +102,27 @@ pub async fn run(
     let mut session = open_session(&config, host, kernel, sources)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
-    let endpoints = Arc::new(EndpointCounts::default());
-    let account = Arc::new(SelfAccounts::new(
-        host,
-        Arc::clone(&log),
-        spool.clone(),
-        config.spool.max_bytes.as_u64(),
-        server.counters(),
-        Arc::clone(&endpoints),
-        watch_of,
-    ));
-    account.configured(true);
     let windows = Windows::new(host.clone(), config.profile.size_limits(), label_budget(&config, host));
     let to_spool = spool.clone();
     let put = move |window| {
         let _counted = to_spool.put(window);
     };
     let names = Names::start(windows, host.clock, kernel, put)?;
-    account.watch_names(names.status());
+    let (to_others, config_now) = watch::channel(Arc::clone(&config));
+    let account = Arc::new(SelfAccounts::new(
+        host,
+        Watched {
+            log: Arc::clone(&log),
+            spool: spool.clone(),
+            config: config_now.clone(),
+            serve: server.counters(),
+            pods: watch_of,
+            names: names.status(),
+        },
+    ));
 
     let (stop, stopping) = watch::channel(false);
     let (network_stop, network_stopping) = watch::channel(false);
-    let (to_others, config_now) = watch::channel(Arc::clone(&config));
     let config_at_end = config_now.clone();
     let (pulls, pull_requests) = mpsc::channel(PULL_REQUESTS_MAX);
     let (hangups, hangups_seen) = mpsc::channel(1);
@@ -131,7 +132,7 @@ pub async fn run(
         host: host.clone(),
         spool,
         server,
-        account: Arc::clone(&account) as _,
+        account: Arc::clone(&account),
         targets: targets_now,
         pulls,
         watcher,
@@ -139,7 +140,6 @@ pub async fn run(
         metadata,
         hangups: hangups_seen,
         log,
-        counts: endpoints,
         proxies: environment.proxies,
         stop: network_stopping,
     };
@@ -207,7 +207,9 @@ fn open_session(
     };
     let session = Session::open(session, host, Labelling::new(config, host, sources), surroundings)?;
     if session.walks_by_rows() {
-        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
+        is_entered
+            .recv()
+            .map_err(|_| ThreadError::Start { name: "rows", source: io::ErrorKind::BrokenPipe.into() })??;
     }
     Ok(session)
 }

@@ -8,14 +8,13 @@
 //! The session never waits for it: what finds the queue full is lost, and counted. But what comes at the end, when nothing is
 //! sampled any more, waits for room: without the last window's end all of that window would be lost.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::error::DaemonError;
 use super::pulls::Reply;
+use super::thread::{self, ThreadError};
 use super::windows::{PullId, Times, WindowCounts, Windows};
 use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
@@ -23,7 +22,7 @@ use crate::capture::segment::Segment;
 use crate::deliver::finished::FinishedWindow;
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
-use crate::host::Clock;
+use crate::host::{Clock, MonotonicNanos, give_back_freed_memory};
 use crate::privileges::{KernelVersion, Role};
 use crate::telemetry::account::Queue;
 
@@ -40,6 +39,8 @@ pub(super) enum Work {
     PullBegin(PullId, Selector),
     /// A pull has ended with the segment before.
     PullEnd(PullId, Times, Option<Reply>),
+    /// Memory is short.
+    EmptyCaches,
     /// The configuration has changed.
     Reconfigure(SizeLimits, LabelBudget),
 }
@@ -53,6 +54,10 @@ pub(super) struct NamesStatus {
     pub(super) cpu: Duration,
     /// Windows that could not be encoded: a fault of ours.
     pub(super) failed: u64,
+    /// Since when it has been at a piece of work; `None` while it waits for one.
+    pub(super) busy_since: Option<MonotonicNanos>,
+    /// Pieces of work that it has begun.
+    pub(super) begun: u64,
 }
 
 /// The thread, from outside.
@@ -60,6 +65,8 @@ pub(super) struct Names {
     work: SyncSender<Work>,
     thread: JoinHandle<()>,
     status: Arc<Mutex<NamesStatus>>,
+    /// Pieces that were taken into the queue.
+    handed_over: u64,
     /// What is handed over at the end.
     last: Option<Vec<Work>>,
     /// Pieces that found the queue full, and samples in them.
@@ -74,22 +81,13 @@ impl Names {
         clock: Clock,
         kernel: KernelVersion,
         put: impl FnMut(FinishedWindow) + Send + 'static,
-    ) -> Result<Self, DaemonError> {
+    ) -> Result<Self, ThreadError> {
         let (work, waiting) = sync_channel(WORK_MAX);
-        let (entered, is_entered) = sync_channel(1);
         let status = Arc::new(Mutex::new(NamesStatus::default()));
         let mut namer = Namer { windows, put, status: Arc::clone(&status), clock };
-        let body = move || {
-            let role = Role::Naming.enter(kernel);
-            let is_refused = role.is_err();
-            if entered.send(role).is_ok() && !is_refused {
-                namer.work(&waiting);
-            }
-        };
-        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(body);
-        let thread = thread.map_err(DaemonError::Thread)?;
-        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
-        Ok(Self { work, thread, status, last: None, lost: 0, lost_samples: 0 })
+        let work_on = move |()| namer.work(&waiting);
+        let thread = thread::start("names", Role::Naming, kernel, || Ok(()), work_on)?;
+        Ok(Self { work, thread, status, last: None, handed_over: 0, lost: 0, lost_samples: 0 })
     }
 
     /// What is handed over from now on is the last, and waits for room in [`Self::finish`].
@@ -104,6 +102,7 @@ impl Names {
         }
         let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = self.work.try_send(work)
         else {
+            self.handed_over += 1;
             return;
         };
         self.lost += 1;
@@ -122,9 +121,10 @@ impl Names {
         self.lost_samples
     }
 
-    /// How full the queue is. What waits in it cannot be seen from outside.
+    /// How full the queue is.
     pub(super) fn queue(&self) -> Queue {
-        Queue { length: 0, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
+        let length = self.handed_over.saturating_sub(read(&self.status).begun);
+        Queue { length, capacity: u64::try_from(WORK_MAX).unwrap_or(0), refused: self.lost }
     }
 
     /// For whoever tells about it.
@@ -156,14 +156,28 @@ struct Namer<P> {
 impl<P: FnMut(FinishedWindow)> Namer<P> {
     fn work(&mut self, waiting: &Receiver<Work>) {
         for work in waiting {
+            let now = self.clock.monotonic();
+            self.tell(|status| {
+                status.busy_since = Some(now);
+                status.begun += 1;
+            });
             match work {
                 Work::Segment(segment, labels) => self.windows.segment(*segment, &labels),
                 Work::WindowEnd(times) => self.end_window(times),
                 Work::PullBegin(id, selector) => self.windows.begin_pull(id, selector),
                 Work::PullEnd(id, times, reply) => self.end_pull(id, times, reply),
+                Work::EmptyCaches => {
+                    self.windows.empty_caches();
+                    give_back_freed_memory();
+                }
                 Work::Reconfigure(limits, budget) => self.windows.reconfigure(limits, budget),
             }
+            self.tell(|status| status.busy_since = None);
         }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut NamesStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn end_window(&mut self, times: Times) {
@@ -178,10 +192,11 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
                 1
             }
         };
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.counts = self.windows.counts().clone();
-        status.cpu = self.clock.thread_cpu();
-        status.failed += failed;
+        let (counts, cpu) = (self.windows.counts().clone(), self.clock.thread_cpu());
+        self.tell(|status| {
+            (status.counts, status.cpu) = (counts, cpu);
+            status.failed += failed;
+        });
     }
 
     fn end_pull(&mut self, id: PullId, times: Times, reply: Option<Reply>) {

@@ -8,21 +8,20 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use futures::StreamExt as _;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::error::DaemonError;
 use super::metadata::Metadata;
-use super::sender::{EndpointCounts, Pusher};
+use super::self_account::SelfAccounts;
+use super::thread::{self, ThreadError, told_to_end};
 use crate::config::{ConfigWatcher, DaemonConfig, LOOK_EVERY, Reload};
 use crate::deliver::push::{Client, Endpoint, EndpointConfig, ProxyEnvironment, WebRoots};
-use crate::deliver::serve::{Access, Inputs, PullRequest, SelfAccount, Server, TargetsSnapshot};
+use crate::deliver::serve::{Access, Inputs, PullRequest, Server, TargetsSnapshot};
 use crate::deliver::spool::state::EndpointKey;
 use crate::deliver::spool::{Replay, ReplaySettings, Spool};
 use crate::host::Host;
@@ -38,7 +37,7 @@ pub(super) struct Network {
     /// Listens already.
     pub(super) server: Server,
     /// What it tells.
-    pub(super) account: Arc<dyn SelfAccount>,
+    pub(super) account: Arc<SelfAccounts>,
     /// Every process, anew each window.
     pub(super) targets: watch::Receiver<Arc<TargetsSnapshot>>,
     /// To the session.
@@ -53,8 +52,6 @@ pub(super) struct Network {
     pub(super) hangups: mpsc::Receiver<()>,
     /// The log's level may change.
     pub(super) log: Arc<Log>,
-    /// What is counted of each endpoint, by its name.
-    pub(super) counts: Arc<EndpointCounts>,
     /// Proxies as the environment has them.
     pub(super) proxies: ProxyEnvironment,
     /// True once the daemon is to end: what can be sent within a moment still is.
@@ -63,24 +60,10 @@ pub(super) struct Network {
 
 impl Network {
     /// Starts the thread. It ends some moments after `stop`.
-    pub(super) fn start(self, kernel: KernelVersion) -> Result<JoinHandle<()>, DaemonError> {
-        let (entered, is_entered) = sync_channel(1);
-        let body = move || {
-            let role = Role::Network.enter(kernel).map_err(DaemonError::from);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match role.and_then(|()| runtime.map_err(DaemonError::Thread)) {
-                Ok(runtime) => {
-                    if entered.send(Ok(())).is_ok() {
-                        runtime.block_on(self.run());
-                    }
-                }
-                Err(error) => drop(entered.send(Err(error))),
-            }
-        };
-        let thread = std::thread::Builder::new().name("network".to_owned()).spawn(body);
-        let thread = thread.map_err(DaemonError::Thread)?;
-        is_entered.recv().map_err(|_| DaemonError::Thread(io::ErrorKind::BrokenPipe.into()))??;
-        Ok(thread)
+    pub(super) fn start(self, kernel: KernelVersion) -> Result<JoinHandle<()>, ThreadError> {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let work = |runtime: Runtime| runtime.block_on(self.run());
+        thread::start("network", Role::Network, kernel, runtime, work)
     }
 
     async fn run(self) {
@@ -96,34 +79,30 @@ impl Network {
             metadata,
             hangups,
             log,
-            counts,
             proxies,
             stop,
         } = self;
         let config = Arc::clone(watcher.config());
         let (access, access_now) = watch::channel(Arc::new(access(&config)));
-        let mut stopping = stop.clone();
-        let is_stopped = async move {
-            let _gone = stopping.wait_for(|is_stopping| *is_stopping).await.is_err();
-        };
         let clock = host.clock;
-        let inputs = Inputs { clock, account, targets, access: access_now, pulls, advertised: None };
+        let told = Arc::clone(&account) as _;
+        let inputs = Inputs { clock, account: told, targets, access: access_now, pulls, advertised: None };
         let mut tasks = JoinSet::new();
+        let server_stop = stop.clone();
         tasks.spawn(async move {
-            if let Err(error) = server.run(inputs, is_stopped).await {
+            if let Err(error) = server.run(inputs, told_to_end(server_stop)).await {
                 tracing::error!(%error, "the HTTP server has ended");
             }
         });
         let pushing = Pushing {
             host,
             spool,
-            counts,
             proxies,
             stop: stop.clone(),
             web_roots: WebRoots::of_host(),
             running: BTreeMap::new(),
         };
-        let mut control = Control { watcher, config: to_others, log, access, pushing };
+        let mut control = Control { watcher, config: to_others, log, access, account, pushing };
         control.pushing.follow(&config, &mut tasks);
         metadata.spawn(&control.pushing.host, stop.clone(), &mut tasks);
         control.look_after(hangups, stop, &mut tasks).await;
@@ -149,6 +128,7 @@ struct Control {
     config: watch::Sender<Arc<DaemonConfig>>,
     log: Arc<Log>,
     access: watch::Sender<Arc<Access>>,
+    account: Arc<SelfAccounts>,
     pushing: Pushing,
 }
 
@@ -157,7 +137,7 @@ impl Control {
     async fn look_after(
         &mut self,
         hangups: mpsc::Receiver<()>,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
         let ticks = tokio::time::interval(LOOK_EVERY);
@@ -168,11 +148,12 @@ impl Control {
         let hangups = futures::stream::unfold(hangups, |mut hangups| async {
             hangups.recv().await.map(|()| ((), hangups))
         });
+        let mut is_stopped = std::pin::pin!(told_to_end(stop));
         let (mut ticks, mut hangups) = (std::pin::pin!(ticks.fuse()), std::pin::pin!(hangups.fuse()));
         loop {
             tokio::select! {
                 Some(reload) = self.watcher.next(&mut ticks, &mut hangups) => self.reload(reload, tasks),
-                _ = stop.wait_for(|is_stopping| *is_stopping) => return,
+                () = &mut is_stopped => return,
             }
         }
     }
@@ -188,6 +169,7 @@ impl Control {
                     tracing::warn!(keys = names(&needs_restart), "these need a restart");
                 }
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                self.account.configured(true);
                 self.apply(&config, tasks);
             }
             Reload::NeedsRestart(keys) => {
@@ -199,6 +181,7 @@ impl Control {
             }
             Reload::Unchanged => tracing::info!("the configuration is as it was"),
             Reload::Refused(errors) => {
+                self.account.configured(false);
                 tracing::error!("the new configuration is refused, and the one before goes on: {errors}");
             }
         }
@@ -217,7 +200,6 @@ impl Control {
 struct Pushing {
     host: Host,
     spool: Spool,
-    counts: Arc<EndpointCounts>,
     proxies: ProxyEnvironment,
     stop: watch::Receiver<bool>,
     web_roots: WebRoots,
@@ -235,11 +217,9 @@ impl Pushing {
         }
         // Dropping its sender ends a replay that is configured no more, or otherwise.
         self.running.retain(|key, (running, _)| wanted.get(key) == Some(running));
-        let mut names = Vec::new();
         for (key, config) in wanted {
             match config.clone().validate() {
                 Ok(endpoint) => {
-                    names.push(Arc::from(endpoint.name()));
                     if !self.running.contains_key(&key) {
                         let ends = self.feed(key, endpoint, tasks);
                         self.running.insert(key, (config, ends));
@@ -251,23 +231,21 @@ impl Pushing {
                 }
             }
         }
-        self.counts.keep(&names);
     }
 
     fn feed(&self, key: EndpointKey, endpoint: Endpoint, tasks: &mut JoinSet<()>) -> watch::Sender<bool> {
         let clock = self.host.clock;
         let settings = ReplaySettings { answer_within: 2 * endpoint.timeout(), ..ReplaySettings::default() };
         let client = Client::new(endpoint, self.web_roots.clone(), self.proxies.clone(), clock);
-        let pusher = Pusher::new(client, Arc::clone(&self.counts), clock);
-        let replay = Replay::new(&self.spool, key, pusher, settings, fastrand::Rng::new());
+        let replay = Replay::new(&self.spool, key, client, settings, fastrand::Rng::new());
         let (ends, ended) = watch::channel(false);
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         let both = ends.clone();
         tasks.spawn(async move {
             tokio::select! {
                 () = replay.run(ended) => {}
                 () = async {
-                    let _gone = stop.wait_for(|is_stopping| *is_stopping).await.is_err();
+                    told_to_end(stop).await;
                     both.send_replace(true);
                     std::future::pending::<()>().await;
                 } => {}

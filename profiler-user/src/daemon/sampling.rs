@@ -18,10 +18,12 @@ use super::boundaries::WindowClock;
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
 use super::labelling::host_labels;
+use super::memory_budget::MemoryBudget;
 use super::names::{self, Names, Work};
 use super::pulls::Pulls;
-use super::self_account::SelfAccounts;
+use super::self_account::{RateChanges, SelfAccounts, Told};
 use super::tell_manager;
+use super::thread::told_to_end;
 use super::windows::Times;
 use crate::attribute::budget::LabelBudget;
 use crate::capture::{CaptureError, Session};
@@ -33,6 +35,9 @@ use crate::telemetry::overhead::OwnCost;
 
 /// Between two looks at what the daemon costs, and two updates of its account.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether pods or containers have become known: one that starts changes some times a second.
+const NEWS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread works with.
 pub(super) struct Sampling {
@@ -62,7 +67,10 @@ struct State {
     budget: CpuBudget,
     pulls: Pulls,
     accounted: MonotonicNanos,
+    informed: MonotonicNanos,
     cost: OwnCost,
+    memory: MemoryBudget,
+    rate_changes: RateChanges,
 }
 
 impl Sampling {
@@ -76,12 +84,15 @@ impl Sampling {
             budget: CpuBudget::new(config.sampling.rate, config.budget.cpu_percent),
             pulls: Pulls::default(),
             accounted: now,
+            informed: now,
             cost: OwnCost::measure(&self.host.proc, &clock),
+            memory: MemoryBudget::default(),
+            rate_changes: RateChanges::default(),
             config,
             clock,
         };
         self.tell(&mut state)?;
-        let mut stop = self.stop.clone();
+        let mut is_stopped = std::pin::pin!(told_to_end(self.stop.clone()));
         loop {
             let wait = state.until_next();
             tokio::select! {
@@ -89,7 +100,7 @@ impl Sampling {
                 () = tokio::time::sleep(wait) => self.session.round_now(),
                 Some(request) = self.pulls.recv() => self.begin_pull(&mut state, request)?,
                 Ok(()) = self.config.changed() => self.reconfigure(&mut state)?,
-                () = ended(&mut stop) => break,
+                () = &mut is_stopped => break,
             }
             self.after_turn(&mut state)?;
         }
@@ -105,6 +116,10 @@ impl Sampling {
         let now = state.clock.monotonic();
         self.account.turned(now);
         self.end_pulls(state, now)?;
+        if state.clock.since(state.informed) >= NEWS_EVERY {
+            state.informed = now;
+            self.session.admission().refresh_if_told();
+        }
         if state.windows.is_over(now) {
             self.end_window(state);
         }
@@ -116,8 +131,8 @@ impl Sampling {
 
     /// Hands over what was sampled since the last cut.
     fn cut(&mut self) {
-        let segment = self.session.cut();
-        let labels = self.session.admission().of_segment(&segment);
+        let mut segment = self.session.cut();
+        let labels = self.session.admission().of_segment(&mut segment);
         if segment.window.samples() > 0 {
             self.names.hand_over(Work::Segment(Box::new(segment), labels));
         }
@@ -156,12 +171,15 @@ impl Sampling {
     }
 
     /// Samples as often as the budget allows, or as a pull asks for. What was sampled before is weighed as it was.
-    fn set_rate(&mut self, state: &State) -> Result<(), CaptureError> {
+    fn set_rate(&mut self, state: &mut State) -> Result<(), CaptureError> {
         let rate: Hertz =
             state.pulls.rate().map_or(state.budget.rate(), |asked| asked.max(state.budget.rate()));
-        if rate != self.session.rate() {
+        let before = self.session.rate();
+        if rate != before {
             self.cut();
             self.session.set_rate(rate)?;
+            let changes = &mut state.rate_changes;
+            *(if rate < before { &mut changes.down } else { &mut changes.up }) += 1;
         }
         Ok(())
     }
@@ -197,9 +215,26 @@ impl Sampling {
         self.set_rate(state)?;
         self.session.follow_cpus()?;
         self.session.admission().refresh();
-        let budget = (&state.budget, &*state.config);
-        self.account.sampling(&mut self.session, &self.names, budget, state.cost, run_times);
+        self.hold_memory(state);
+        let told = Told {
+            budget: &state.budget,
+            rate_changes: state.rate_changes,
+            caches_emptied: state.memory.times_emptied(),
+            cost: state.cost,
+            run_times,
+        };
+        self.account.sampling(&mut self.session, &self.names, told);
         Ok(())
+    }
+
+    fn hold_memory(&mut self, state: &mut State) {
+        let Some(resident_bytes) = state.cost.resident_bytes else { return };
+        let bytes_max = state.config.budget.memory_max.as_u64();
+        if state.memory.judge(resident_bytes, bytes_max, state.accounted) {
+            tracing::warn!(resident_bytes, bytes_max, "near budget.memory_max: caches are emptied");
+            self.session.empty_caches();
+            self.names.hand_over(Work::EmptyCaches);
+        }
     }
 }
 
@@ -207,12 +242,6 @@ impl Sampling {
 pub(super) fn label_budget(config: &DaemonConfig, host: &Host) -> LabelBudget {
     let sets_max = usize::try_from(config.labels.label_sets_max).unwrap_or(usize::MAX);
     LabelBudget::new(sets_max, &host_labels(config, host))
-}
-
-/// Until the daemon is to end.
-async fn ended(stop: &mut watch::Receiver<bool>) {
-    // Nobody left to say so means the same.
-    let _gone = stop.wait_for(|is_stopping| *is_stopping).await.is_err();
 }
 
 impl State {

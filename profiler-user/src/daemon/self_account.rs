@@ -10,39 +10,76 @@ use std::time::Duration;
 
 use profiler_common::abi::{PROGRAMS, RunTime};
 use profiler_common::outcome::Outcome;
+use tokio::sync::watch;
 
 use super::cpu_budget::CpuBudget;
 use super::labelling::Labelling;
 use super::metadata::WatchOf;
 use super::names::{self, Names, NamesStatus};
-use super::sender::EndpointCounts;
 use crate::capture::Session;
 use crate::config::DaemonConfig;
-use crate::deliver::push::RefusalCause;
 use crate::deliver::serve::{SelfAccount, ServeCounters, Verdict};
-use crate::deliver::spool::{Spool, account as spool};
-use crate::host::{Host, MonotonicNanos, WallNanos};
+use crate::deliver::spool::Spool;
+use crate::deliver::spool::account::Tally;
+use crate::host::{Host, MonotonicNanos};
 use crate::sample::online_cpus;
-use crate::telemetry::account::{self, Account, BudgetState};
+use crate::telemetry::account::{self, Account, BudgetState, ConfigLoads};
 use crate::telemetry::exposition;
 use crate::telemetry::logs::Log;
 use crate::telemetry::overhead::OwnCost;
 use crate::telemetry::readiness::{Facts, Loop};
+use crate::unwind::{RowsWork, TablesBytes};
+
+/// It turns every 100 ms; the slowest thing that it waits for by design is the kernel's verifier at start, some seconds
+/// on a slow machine.
+const SAMPLING_HANGS_AFTER: Duration = Duration::from_secs(30);
+/// At a window, or at a pull's end: what the first window of a large host with cold disks takes, many times over.
+const NAMING_HANGS_AFTER: Duration = Duration::from_secs(300);
+
+/// What tells of itself when it is asked.
+pub(super) struct Watched {
+    /// Lines.
+    pub(super) log: Arc<Log>,
+    /// Windows on disk.
+    pub(super) spool: Spool,
+    /// As it is in force.
+    pub(super) config: watch::Receiver<Arc<DaemonConfig>>,
+    /// Requests.
+    pub(super) serve: Arc<ServeCounters>,
+    /// The watch of this node's pods.
+    pub(super) pods: WatchOf,
+    /// The thread that names.
+    pub(super) names: Arc<Mutex<NamesStatus>>,
+}
 
 /// The account.
 pub(super) struct SelfAccounts {
     host: Host,
-    log: Arc<Log>,
-    spool: Spool,
-    spool_bytes_max: AtomicU64,
-    serve: Arc<ServeCounters>,
-    endpoints: Arc<EndpointCounts>,
-    watch_of: WatchOf,
-    names: Mutex<Option<Arc<Mutex<NamesStatus>>>>,
+    watched: Watched,
+    /// What the others have told.
     account: Mutex<Account>,
     cpus: Mutex<Cpus>,
     sampling_turned_at: AtomicU64,
     is_stopping: AtomicBool,
+}
+
+/// How often the rate of sampling was changed, whoever wanted it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RateChanges {
+    /// To a lower one.
+    pub(super) down: u64,
+    /// To a higher one.
+    pub(super) up: u64,
+}
+
+/// What the thread that samples knows beside its session.
+pub(super) struct Told<'a> {
+    pub(super) budget: &'a CpuBudget,
+    pub(super) rate_changes: RateChanges,
+    /// How many times memory was short.
+    pub(super) caches_emptied: u64,
+    pub(super) cost: OwnCost,
+    pub(super) run_times: [RunTime; PROGRAMS.len()],
 }
 
 /// CPUs by what they do.
@@ -52,46 +89,32 @@ struct Cpus {
     sampled: BTreeSet<u32>,
 }
 
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SelfAccounts {
-    /// With nothing counted yet.
-    pub(super) fn new(
-        host: &Host,
-        log: Arc<Log>,
-        spool: Spool,
-        spool_bytes_max: u64,
-        serve: Arc<ServeCounters>,
-        endpoints: Arc<EndpointCounts>,
-        watch_of: WatchOf,
-    ) -> Self {
+    /// With nothing counted yet but the configuration that is in force.
+    pub(super) fn new(host: &Host, watched: Watched) -> Self {
         let build = account::Build {
             version: env!("CARGO_PKG_VERSION"),
             architecture: std::env::consts::ARCH,
             kernel: rustix::system::uname().release().to_string_lossy().into(),
         };
-        let account = Account { build, started_at: host.clock.wall_now(), ..Account::default() };
+        let now = host.clock.wall_now();
+        let config = ConfigLoads { taken: 1, refused: 0, taken_at: now };
         Self {
             host: host.clone(),
-            log,
-            spool,
-            spool_bytes_max: AtomicU64::new(spool_bytes_max),
-            serve,
-            endpoints,
-            watch_of,
-            names: Mutex::new(None),
-            account: Mutex::new(account),
+            watched,
+            account: Mutex::new(Account { build, started_at: now, config, ..Account::default() }),
             cpus: Mutex::new(Cpus::default()),
             sampling_turned_at: AtomicU64::new(host.clock.monotonic().0),
             is_stopping: AtomicBool::new(false),
         }
-    }
-
-    /// Where the thread that names tells of itself.
-    pub(super) fn watch_names(&self, names: Arc<Mutex<NamesStatus>>) {
-        *lock(&self.names) = Some(names);
     }
 
     /// The thread that samples is alive.
@@ -117,32 +140,34 @@ impl SelfAccounts {
     }
 
     /// What the thread that samples knows.
-    pub(super) fn sampling(
-        &self,
-        session: &mut Session<Labelling>,
-        names: &Names,
-        budget: (&CpuBudget, &DaemonConfig),
-        cost: OwnCost,
-        run_times: [RunTime; PROGRAMS.len()],
-    ) {
+    pub(super) fn sampling(&self, session: &mut Session<Labelling>, names: &Names, told: Told<'_>) {
         let online: BTreeSet<u32> = online_cpus().unwrap_or_default().into_iter().collect();
         let sampled = session.cpus();
         let mut counts = session.counts();
         counts.add(Outcome::NamingBehind, names.lost_samples());
         let labels = session.admission().counts();
+        let left_out = session.left_out().saturating_add(session.admission().left_out());
         let mut account = lock(&self.account);
-        account.processes.sampled = u64::try_from(labels.processes - labels.dropped).unwrap_or(0);
-        account.processes.dropped = u64::try_from(labels.dropped).unwrap_or(0);
-        account.own = cost;
-        account.bpf.run_times = run_times;
+        account.processes = account::Processes {
+            sampled: count(labels.processes.saturating_sub(labels.dropped)),
+            dropped: count(labels.dropped),
+            services: count(labels.services),
+            ended_first: labels.ended_first,
+            label_sets_cut: labels.cut,
+        };
+        account.own = told.cost;
+        account.caches_emptied = told.caches_emptied;
+        account.bpf = account::Bpf { run_times: told.run_times, map_bytes: session.map_bytes() };
+        account.tables = session.tables().map(tables).unwrap_or_default();
         account.queues.insert("names", names.queue());
         let sampling = &mut account.sampling;
         sampling.counts = counts;
-        sampling.left_out = session.left_out();
+        sampling.left_out = left_out;
         sampling.rate_hz = session.rate().get();
         sampling.cpus_online = u32::try_from(online.len()).unwrap_or(u32::MAX);
         sampling.cpus_sampled = u32::try_from(sampled.len()).unwrap_or(u32::MAX);
-        tell_budget(budget, sampling);
+        (sampling.rate_lowered, sampling.rate_raised) = (told.rate_changes.down, told.rate_changes.up);
+        tell_budget(told.budget, &self.watched.config.borrow(), sampling);
         drop(account);
         *lock(&self.cpus) = Cpus { online, sampled };
     }
@@ -150,11 +175,18 @@ impl SelfAccounts {
     /// What became of all samples, as the last lines of the log.
     pub(super) fn last_words(&self) {
         let account = self.whole();
-        for (name, of) in &account.endpoints {
-            let [waiting, too_old, set_aside] = of.stored.map(|(_, samples)| samples);
-            let dropped = of.dropped.values().map(|lost| lost.samples).sum::<u64>();
-            let (endpoint, found, delivered) = (&**name, of.found, of.samples);
-            tracing::info!(endpoint, found, delivered, waiting, too_old, set_aside, dropped, "samples");
+        for (endpoint, became) in &account.spool.endpoints {
+            let dropped: Tally = became.dropped.values().copied().sum();
+            tracing::info!(
+                endpoint = endpoint.name,
+                found = became.found.samples,
+                delivered = became.delivered.samples,
+                waiting = became.waiting.samples,
+                too_old = became.too_old.samples,
+                set_aside = became.poisoned.samples,
+                dropped = dropped.samples,
+                "samples"
+            );
         }
         let sampling = &account.sampling;
         let sampled = sampling.counts.get(Outcome::Samples);
@@ -168,91 +200,63 @@ impl SelfAccounts {
 
     fn facts(&self) -> Facts {
         let Cpus { online, sampled } = lock(&self.cpus).clone();
+        let names = names::read(&self.watched.names);
+        let naming = names.busy_since.unwrap_or_else(|| self.host.clock.monotonic());
         let turned_at = MonotonicNanos(self.sampling_turned_at.load(Ordering::Relaxed));
         Facts {
-            loops: vec![Loop { name: "sampling", turned_at }],
+            loops: vec![
+                Loop { name: "sampling", turned_at, hangs_after: SAMPLING_HANGS_AFTER },
+                Loop { name: "naming", turned_at: naming, hangs_after: NAMING_HANGS_AFTER },
+            ],
             cpus_online: online,
             cpus_sampled: sampled,
-            spool_failure: self.spool.status().trouble,
+            spool_failure: self.watched.spool.status().trouble,
             is_stopping: self.is_stopping.load(Ordering::Relaxed),
         }
     }
 
     /// Everything, as it is now.
     fn whole(&self) -> Account {
+        let Watched { log, spool, config, serve, pods, names } = &self.watched;
         let mut account = lock(&self.account).clone();
-        account.serve = self.serve.read();
-        account.logs = self.log.counts();
-        account.kubernetes = self.watch_of.tell();
-        if let Some(names) = &*lock(&self.names) {
-            tell_windows(&names::read(names), &mut account);
-        }
-        self.tell_spool(&mut account);
+        account.read_at = self.host.clock.wall_now();
+        account.read_at_monotonic = self.host.clock.monotonic();
+        account.serve = serve.read();
+        account.logs = log.counts();
+        account.kubernetes = pods.tell();
+        tell_windows(&names::read(names), &mut account);
+        let config = config.borrow();
+        account.windows.label_sets_max = u64::from(config.labels.label_sets_max);
+        account.memory_budget_bytes = config.budget.memory_max.as_u64();
+        account.tables.bytes_max = config.sampling.unwind_tables_max.as_u64();
+        account.spool = spool.status();
+        account.spool_bytes_max = config.spool.max_bytes.as_u64();
         account
-    }
-
-    fn tell_spool(&self, account: &mut Account) {
-        let status = self.spool.status();
-        let now = self.host.clock.wall_now();
-        let age = |started: WallNanos| Duration::from_nanos(now.0.saturating_sub(started.0));
-        let stored = |stored: spool::Stored| account::Stored {
-            windows: stored.windows,
-            bytes: stored.bytes,
-            oldest_age: stored.oldest.map(age),
-        };
-        account.spool.waiting = stored(status.waiting);
-        account.spool.aside = stored(status.aside);
-        account.spool.bytes_max = self.spool_bytes_max.load(Ordering::Relaxed);
-        account.spool.is_writable = status.trouble.is_none();
-        let sent = self.endpoints.read();
-        for (endpoint, stored) in status.endpoints {
-            let name: Arc<str> = endpoint.name.as_str().into();
-            let sent = sent.get(&name).cloned().unwrap_or_default();
-            let lost =
-                |tally: &spool::Tally| account::Lost { profiles: tally.profiles, samples: tally.samples };
-            let dropped = stored.dropped.iter().map(|(reason, tally)| (reason.name(), lost(tally)));
-            // Too old is too old, whether the endpoint said so or we knew.
-            let too_old = (&RefusalCause::OutsideWindow, &stored.became_too_old);
-            let refused = stored.refused.iter().chain([too_old]);
-            let told = account::Endpoint {
-                profiles: stored.delivered.profiles,
-                samples: stored.delivered.samples,
-                bytes: sent.bytes,
-                time: sent.time,
-                retries: sent.retries,
-                refused: refused.map(|(cause, tally)| (*cause, lost(tally))).collect(),
-                set_aside: lost(&stored.became_poisoned),
-                found: stored.found.samples,
-                stored: [
-                    ("waiting", stored.waiting.samples),
-                    ("too_old", stored.too_old.samples),
-                    ("set_aside", stored.poisoned.samples),
-                ],
-                dropped: dropped.collect(),
-                windows_waiting: stored.windows_waiting,
-                backoff: stored.held.map_or(Duration::ZERO, |held| {
-                    Duration::from_nanos(held.until.0.saturating_sub(self.host.clock.monotonic().0))
-                }),
-                last_success: sent.last_success,
-            };
-            account.endpoints.insert(name, told);
-        }
     }
 }
 
-fn tell_budget((budget, config): (&CpuBudget, &DaemonConfig), sampling: &mut account::Sampling) {
+fn tables((work, bytes): (RowsWork, TablesBytes)) -> account::Tables {
+    account::Tables {
+        built: work.made,
+        reused: work.reused,
+        build_cpu: work.cpu,
+        bytes: bytes.fixed.saturating_add(bytes.rows),
+        bytes_max: 0, // as it is configured
+    }
+}
+
+fn tell_budget(budget: &CpuBudget, config: &DaemonConfig, sampling: &mut account::Sampling) {
     sampling.rate_configured_hz = config.sampling.rate.get();
     let percent = config.budget.cpu_percent;
     sampling.cpu_budget_ratio = (percent > 0.0).then_some(percent / 100.0);
     let used = budget.cost_percent();
     sampling.cpu_used_ratio = used.unwrap_or(0.0) / 100.0;
-    sampling.rate_lowered = budget.times_lowered();
     let is_over = used.is_some_and(|used| used > percent);
     sampling.budget = match (percent > 0.0, budget.is_lowered(), is_over) {
         (false, ..) => BudgetState::Off,
-        (true, true, true) => BudgetState::Exceeded,
+        (true, _, true) => BudgetState::Exceeded,
         (true, true, false) => BudgetState::Lowered,
-        (true, false, _) => BudgetState::Within,
+        (true, false, false) => BudgetState::Within,
     };
 }
 
@@ -260,11 +264,15 @@ fn tell_windows(names: &NamesStatus, account: &mut Account) {
     let counts = &names.counts;
     let windows = &mut account.windows;
     windows.finished = counts.windows;
+    windows.failed = names.failed;
+    windows.last_end = counts.last_end;
     windows.finish_cpu = names.cpu;
+    windows.profiles = counts.profiles;
     windows.samples = counts.samples;
-    windows.label_sets = u64::try_from(counts.label_sets).unwrap_or(u64::MAX);
+    (windows.bytes_uncompressed, windows.bytes_compressed) = counts.bytes;
+    windows.label_sets = count(counts.label_sets);
     windows.samples_in_other = counts.samples_folded;
-    account.sampling.stacks.add(&counts.completeness.overall);
+    account.sampling.stacks = counts.stacks.clone();
     account.sampling.cpu = Duration::from_nanos(counts.cpu_nanos);
     account.sampling.counts.merge(&counts.names);
 }

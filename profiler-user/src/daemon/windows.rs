@@ -21,11 +21,12 @@ use crate::attribute::budget::LabelBudget;
 use crate::attribute::labels::Labels;
 use crate::capture::segment::Segment;
 use crate::collect::loss::Counts;
-use crate::deliver::finished::FinishedWindow;
+use crate::deliver::finished::{FinishedWindow, SeriesProfile};
 use crate::deliver::series::{SizeLimits, encode_for_database, encode_for_tools};
 use crate::deliver::serve::Selector;
 use crate::host::{Host, WallNanos};
 use crate::symbolize::names::Namer;
+use crate::telemetry::account::StackEnds;
 
 /// When something began and how long it took, by the wall clock's reading at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(super) struct WindowCounts {
     pub(super) names: Counts,
     /// How stacks ended, of the last window.
     pub(super) completeness: Completeness,
+    /// The same of all windows, over all executables.
+    pub(super) stacks: StackEnds,
     /// Label sets of the last window, before the budget.
     pub(super) label_sets: usize,
     /// Label sets whose samples went to `other`, in all windows.
@@ -59,6 +62,12 @@ pub(super) struct WindowCounts {
     pub(super) samples: u64,
     /// Their CPU time, nanoseconds.
     pub(super) cpu_nanos: u64,
+    /// Profiles in them.
+    pub(super) profiles: u64,
+    /// Bytes of these, before compression and after.
+    pub(super) bytes: (u64, u64),
+    /// When the last one ended.
+    pub(super) last_end: Option<WallNanos>,
 }
 
 /// The windows in the making.
@@ -135,6 +144,7 @@ impl Windows {
     /// The window that has gone on since the last one's end; `None` if nothing was sampled.
     pub(super) fn end(&mut self, times: Times) -> io::Result<Option<FinishedWindow>> {
         self.counts.completeness = std::mem::take(&mut self.completeness);
+        self.counts.stacks.add(&self.counts.completeness.overall);
         self.counts.label_sets = self.series.len();
         let series = std::mem::take(&mut self.series);
         let mut profiles = Vec::new();
@@ -147,12 +157,22 @@ impl Windows {
         }
         // So that two runs over the same samples make the same window.
         profiles.sort_by(|left, right| left.labels.cmp(&right.labels));
-        self.counts.windows += 1;
-        for profile in &profiles {
-            self.counts.samples += profile.samples;
-            self.counts.cpu_nanos = self.counts.cpu_nanos.saturating_add(profile.cpu_nanos);
-        }
+        self.count(times, &profiles);
         Ok(Some(FinishedWindow { started: times.started, duration: times.duration, profiles }))
+    }
+
+    fn count(&mut self, times: Times, profiles: &[SeriesProfile]) {
+        let counts = &mut self.counts;
+        counts.windows += 1;
+        let duration = u64::try_from(times.duration.as_nanos()).unwrap_or(u64::MAX);
+        counts.last_end = Some(WallNanos(times.started.0.saturating_add(duration)));
+        for profile in profiles {
+            counts.profiles += 1;
+            counts.samples += profile.samples;
+            counts.cpu_nanos = counts.cpu_nanos.saturating_add(profile.cpu_nanos);
+            counts.bytes.0 += u64::from(profile.uncompressed_bytes);
+            counts.bytes.1 += u64::try_from(profile.pprof_gz.len()).unwrap_or(0);
+        }
     }
 
     /// The label sets with the most CPU time by themselves, the others together.
@@ -206,6 +226,11 @@ impl Windows {
     pub(super) fn reconfigure(&mut self, limits: SizeLimits, budget: LabelBudget) {
         self.limits = limits;
         self.budget = budget;
+    }
+
+    /// Forgets the names that are kept between windows.
+    pub(super) fn empty_caches(&mut self) {
+        self.namer.empty_caches();
     }
 
     /// What was counted so far.

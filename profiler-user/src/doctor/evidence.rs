@@ -175,7 +175,7 @@ impl Evidence {
             empty_program: TrialProgram::load(Trial::Nothing).map(drop).map_err(Refusal::from),
             small_ring: ring_buffer(page_bytes).map_err(Refusal::from),
             sample_ring: ring_buffer(SAMPLE_RING_BYTES).map_err(Refusal::from),
-            sampler: program.is_ok().then(|| run_sampler(sys)),
+            sampler: program.is_ok().then(|| run_sampler(proc, sys)),
             attach,
             program,
             clock: perf_cpu_clock(cpu).map_err(Refusal::from),
@@ -238,7 +238,7 @@ fn others(proc: &ProcFs) -> Others {
 }
 
 /// Loads the program that `record` uses and lets it tick for a moment.
-fn run_sampler(sys: &SysFs) -> Result<usize, String> {
+fn run_sampler(proc: &ProcFs, sys: &SysFs) -> Result<usize, String> {
     let config = SamplerConfig {
         abi_version: ABI_VERSION,
         wakeup_bytes: SAMPLE_RING_BYTES,
@@ -246,7 +246,7 @@ fn run_sampler(sys: &SysFs) -> Result<usize, String> {
         ..SamplerConfig::default()
     };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
-    let mut loaded = Sampler::load(&config, SAMPLE_RING_BYTES).map_err(|error| error.to_string())?;
+    let mut loaded = Sampler::load(&config, SAMPLE_RING_BYTES, proc).map_err(|error| error.to_string())?;
     loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
 }
 

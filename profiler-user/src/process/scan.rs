@@ -84,7 +84,7 @@ pub fn file_name(path: &OsStr) -> Arc<str> {
 }
 
 /// A path as it was before the kernel noted behind it that its file was deleted.
-pub(super) fn without_deleted(path: &OsStr) -> &OsStr {
+pub fn without_deleted(path: &OsStr) -> &OsStr {
     let bytes = path.as_bytes();
     OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes))
 }

@@ -4,8 +4,11 @@
 //! so the verifier prunes what is off). Nothing is pinned: when the process ends, however it ends, the
 //! kernel removes programs, maps and attachments.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
@@ -17,6 +20,7 @@ use profiler_common::unwind_rule::Rule;
 
 use super::SampleError;
 use super::attach::Ticks;
+use crate::host::{ProcFs, give_back_freed_memory};
 
 /// The kernel half for the architecture we were built for; `cargo xtask ebpf` makes it.
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +41,7 @@ pub struct Sampler {
     known_stacks: Array<MapData, u64>,
     targets: HashMap<MapData, u32, Target>,
     run_times: PerCpuArray<MapData, RunTime>,
+    map_bytes: BTreeMap<String, u64>,
 }
 
 /// The kernel half, loaded.
@@ -77,7 +82,7 @@ impl Sampler {
     /// Loads the programs; nothing ticks yet.
     ///
     /// `ring_bytes` must be a power of two and a multiple of the page size.
-    pub fn load(config: &SamplerConfig, ring_bytes: u32) -> Result<Loaded, SampleError> {
+    pub fn load(config: &SamplerConfig, ring_bytes: u32, proc: &ProcFs) -> Result<Loaded, SampleError> {
         let mut loader = EbpfLoader::new();
         if config.flags & WALK_BY_ROWS == 0 {
             // 9 MB that nobody would look at.
@@ -91,14 +96,17 @@ impl Sampler {
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(|source| SampleError::Load { source: Box::new(source) })?;
+        // `EbpfLoader::new` parses the kernel's types whether they are wanted or not: 15 MB in small pieces.
         give_back_freed_memory();
+        let map_bytes =
+            ebpf.maps().filter_map(|(name, map)| Some((name.to_owned(), bytes(map, proc)?))).collect();
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(wrong("EVENTS"))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?;
         let known_stacks =
             Array::try_from(take(&mut ebpf, "KNOWN_STACKS")?).map_err(wrong("KNOWN_STACKS"))?;
         let targets = HashMap::try_from(take(&mut ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?;
         let run_times = PerCpuArray::try_from(take(&mut ebpf, "RUN_TIMES")?).map_err(wrong("RUN_TIMES"))?;
-        let sampler = Self { counters, known_stacks, targets, run_times };
+        let sampler = Self { counters, known_stacks, targets, run_times, map_bytes };
         let by_rows = config.flags & WALK_BY_ROWS != 0;
         let walker = by_rows.then(|| WalkerMaps::take(&mut ebpf)).transpose()?;
         if config.flags & FOLLOW_CHILDREN != 0 {
@@ -134,6 +142,11 @@ impl Sampler {
         Ok(sums)
     }
 
+    /// Kernel memory of each map when it was made, bytes. All are allocated as a whole, but for blocks of rows.
+    pub fn map_bytes(&self) -> &BTreeMap<String, u64> {
+        &self.map_bytes
+    }
+
     /// The kernel half's count of one outcome, summed over CPUs.
     pub fn counter(&self, outcome: Outcome) -> Result<u64, SampleError> {
         let per_cpu = self.counters.get(&u32::from(outcome.number()), 0).map_err(wrong("COUNTERS"))?;
@@ -164,18 +177,21 @@ fn follow_forks(ebpf: &mut Ebpf) -> Result<(), SampleError> {
     Ok(())
 }
 
-/// `EbpfLoader::new` parses the kernel's types whether they are wanted or not: 15 MB in small pieces. They are
-/// freed, but glibc would keep them for us as long as we live.
-fn give_back_freed_memory() {
-    #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "the allocator has no safe function for it")]
-    // SAFETY: takes a number, may be called at any time, and moves nothing that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
+/// As the kernel accounts for it: `memlock` of the descriptor's fdinfo (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
+fn bytes(map: &Map, proc: &ProcFs) -> Option<u64> {
+    let (Map::Array(data)
+    | Map::PerCpuArray(data)
+    | Map::HashMap(data)
+    | Map::RingBuf(data)
+    | Map::ArrayOfMaps(data)) = map
+    else {
+        return None;
+    };
+    let fdinfo = proc.text(format!("self/fdinfo/{}", data.fd().as_fd().as_raw_fd())).ok()?;
+    fdinfo.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, SampleError> {
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SampleError> {
     ebpf.take_map(name).ok_or(SampleError::Missing { name })
 }
 

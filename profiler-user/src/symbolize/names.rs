@@ -85,6 +85,12 @@ impl Namer {
         }
     }
 
+    /// Forgets what is known of files and perf maps; it is read again when it is asked for.
+    pub fn empty_caches(&mut self) {
+        self.files = KnownFiles::default();
+        self.perf_maps.forget();
+    }
+
     /// Names the places of a window, each of them once, of which `sampled` tells files and processes.
     pub fn name(&mut self, places: &[Place], sampled: &Sampled, now: MonotonicNanos) -> Names {
         let sorted = Sorted::from(places);

@@ -55,6 +55,11 @@ impl PerfMaps {
         Self { budget, ..Self::of_one_window() }
     }
 
+    /// Forgets all maps.
+    pub(super) fn forget(&mut self) {
+        self.maps.clear();
+    }
+
     /// Begins a window.
     pub(super) fn begin(&mut self, now: MonotonicNanos) {
         self.budget.fill(now);

@@ -14,9 +14,9 @@ use super::logs::LogCounts;
 use super::overhead::OwnCost;
 use crate::aggregate::completeness::Share;
 use crate::collect::loss::Counts;
-use crate::deliver::push::{RefusalCause, RetryCause};
 use crate::deliver::serve::ServeCounts;
-use crate::host::WallNanos;
+use crate::deliver::spool::account::SpoolStatus;
+use crate::host::{MonotonicNanos, WallNanos};
 
 /// The whole account.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,10 @@ pub struct Account {
     pub bpf: Bpf,
     /// What the daemon itself costs.
     pub own: OwnCost,
+    /// What the daemon may take of memory, bytes.
+    pub memory_budget_bytes: u64,
+    /// Times that it came near and caches were emptied.
+    pub caches_emptied: u64,
     /// Unwind tables.
     pub tables: Tables,
     /// Finished windows.
@@ -41,10 +45,14 @@ pub struct Account {
     pub kubernetes: Kubernetes,
     /// Queues between threads, by name.
     pub queues: BTreeMap<&'static str, Queue>,
-    /// Windows on disk.
-    pub spool: Spool,
-    /// Profile databases, by the endpoint's name.
-    pub endpoints: BTreeMap<Arc<str>, Endpoint>,
+    /// Windows on disk, and what became of them at each profile database.
+    pub spool: SpoolStatus,
+    /// What the spool may take, bytes.
+    pub spool_bytes_max: u64,
+    /// When the account was read, for ages.
+    pub read_at: WallNanos,
+    /// The same, for what is to come.
+    pub read_at_monotonic: MonotonicNanos,
     /// The configuration.
     pub config: ConfigLoads,
     /// The HTTP server.
@@ -105,7 +113,7 @@ pub enum BudgetState {
     Within,
     /// Kept at a lower rate.
     Lowered,
-    /// Not kept, though the rate is the lowest that there is.
+    /// Not kept over the last stretch that was judged. The rate goes down if it stays so and there is a lower one.
     Exceeded,
 }
 
@@ -152,7 +160,7 @@ pub struct Bpf {
     /// Time and runs of each of [`PROGRAMS`].
     pub run_times: [RunTime; PROGRAMS.len()],
     /// Kernel memory of each map, bytes.
-    pub map_bytes: BTreeMap<Arc<str>, u64>,
+    pub map_bytes: BTreeMap<String, u64>,
 }
 
 /// Unwind tables.
@@ -175,6 +183,8 @@ pub struct Tables {
 pub struct Windows {
     /// Windows that were cut and finished.
     pub finished: u64,
+    /// That could not be encoded, and are lost: a fault of ours.
+    pub failed: u64,
     /// End of the last one; `None` before the first.
     pub last_end: Option<WallNanos>,
     /// CPU time that naming and encoding took.
@@ -204,17 +214,21 @@ pub struct Processes {
     pub dropped: u64,
     /// Distinct `service_name`s of the sampled.
     pub services: u64,
+    /// That had ended before they could be looked at: labelled by what their samples say.
+    pub ended_first: u64,
+    /// Label sets that were cut to what the database takes.
+    pub label_sets_cut: u64,
 }
 
 /// The watch on this node's pods.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kubernetes {
     /// How it stands.
     pub state: WatchState,
     /// Pods that are known.
     pub pods: u64,
-    /// Times that it broke.
-    pub failures: u64,
+    /// Times that it broke, by cause.
+    pub failures: BTreeMap<&'static str, u64>,
 }
 
 /// How the watch on pods stands.
@@ -255,70 +269,6 @@ pub struct Queue {
     pub capacity: u64,
     /// What found it full.
     pub refused: u64,
-}
-
-/// Windows on disk.
-#[derive(Clone, Debug, Default)]
-pub struct Spool {
-    /// What waits to be sent.
-    pub waiting: Stored,
-    /// What the server did not take, kept for export.
-    pub aside: Stored,
-    /// What both may take together, bytes.
-    pub bytes_max: u64,
-    /// Whether the last write went well.
-    pub is_writable: bool,
-}
-
-/// A part of the spool.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stored {
-    /// Windows.
-    pub windows: u64,
-    /// Bytes.
-    pub bytes: u64,
-    /// Age of the oldest window; `None` if there is none.
-    pub oldest_age: Option<Duration>,
-}
-
-/// What was lost, in both of its measures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Profiles.
-    pub profiles: u64,
-    /// Samples in them.
-    pub samples: u64,
-}
-
-/// A profile database.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoint {
-    /// Profiles that it took.
-    pub profiles: u64,
-    /// Samples in them.
-    pub samples: u64,
-    /// Bytes of requests, those that failed too.
-    pub bytes: u64,
-    /// Time that requests took, those that failed too.
-    pub time: Duration,
-    /// Attempts that may pass later.
-    pub retries: BTreeMap<RetryCause, u64>,
-    /// What it never will take.
-    pub refused: BTreeMap<RefusalCause, Lost>,
-    /// Profiles that are set aside after too many failures that looked passing.
-    pub set_aside: Lost,
-    /// Samples that earlier runs left in the spool for it.
-    pub found: u64,
-    /// Samples in the spool that it has not got, by whether they are to be sent or why not.
-    pub stored: [(&'static str, u64); 3],
-    /// What was thrown away of its profiles, by reason.
-    pub dropped: BTreeMap<&'static str, Lost>,
-    /// Windows that wait for it.
-    pub windows_waiting: u64,
-    /// Until the next attempt.
-    pub backoff: Duration,
-    /// Its last success; `None` before the first.
-    pub last_success: Option<WallNanos>,
 }
 
 /// Loads of the configuration.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use profiler_common::abi::PROGRAMS;
 use profiler_common::outcome::Outcome;
 
-use super::account::{Account, BudgetState, Endpoint, Lost, Sampling, Spool, WatchState, Windows};
+use super::account::{Account, BudgetState, Sampling, WatchState, Windows};
 use super::sheet::{self, Metric, Sheet};
-use crate::deliver::push::{RefusalCause, RetryCause};
+use crate::attribute::kubernetes::CAUSES;
 use crate::host::WallNanos;
 
+mod deliveries;
 #[cfg(test)]
 mod tests;
 
@@ -40,8 +41,7 @@ fn write(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
     windows(sheet, &account.windows)?;
     targets(sheet, account)?;
     queues(sheet, account)?;
-    spool(sheet, &account.spool)?;
-    endpoints(sheet, account)?;
+    deliveries::write(sheet, account)?;
     config(sheet, account)?;
     serve(sheet, account)?;
     logs(sheet, account)
@@ -50,6 +50,13 @@ fn write(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
 fn sampling(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
     let count = |outcome| of.counts.get(outcome);
     sheet.counter(m("samples", "Samples taken by the kernel half."), count(Outcome::Samples))?;
+    sheet.counter(
+        m(
+            "samples_left_out",
+            "Samples of processes that are not wanted: a rule drops them, or they are helpers of flamekeeper's own.",
+        ),
+        of.left_out,
+    )?;
     sheet.counter(m("sampled_cpu_seconds", "CPU time that the samples stand for."), of.cpu.as_secs_f64())?;
     let losses = Outcome::ALL.iter().filter(|outcome| outcome.is_loss());
     sheet.counters(
@@ -77,13 +84,6 @@ fn sampling(sheet: &mut Sheet<'_>, of: &Sampling) -> fmt::Result {
         (Outcome::Filtered, m("ticks_filtered", "Ticks in processes that are not sampled.")),
     ];
     others.into_iter().try_for_each(|(outcome, metric)| sheet.counter(metric, count(outcome)))?;
-    sheet.counter(
-        m(
-            "samples_left_out",
-            "Samples of processes that are not wanted: a rule drops them, or they are helpers of flamekeeper's own.",
-        ),
-        of.left_out,
-    )?;
     rate(sheet, of)
 }
 
@@ -143,7 +143,12 @@ fn own(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
         (m("own_threads", "Threads of the daemon."), own.threads),
         (m("own_open_files", "Open files of the daemon."), own.open_files),
     ];
-    gauges.into_iter().try_for_each(|(metric, value)| sheet.gauge_if_known(metric, value))
+    gauges.into_iter().try_for_each(|(metric, value)| sheet.gauge_if_known(metric, value))?;
+    sheet.gauge(m("memory_budget_bytes", "What the daemon may take of RAM."), account.memory_budget_bytes)?;
+    sheet.counter(
+        m("caches_emptied", "Times that memory came near its budget, so that caches were emptied."),
+        account.caches_emptied,
+    )
 }
 
 fn tables(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
@@ -160,6 +165,7 @@ fn tables(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
 
 fn windows(sheet: &mut Sheet<'_>, of: &Windows) -> fmt::Result {
     sheet.counter(m("windows", "Windows that were finished."), of.finished)?;
+    sheet.counter(m("windows_failed", "Windows that could not be encoded, and are lost."), of.failed)?;
     sheet.gauge_if_known(
         m("window_last_end_timestamp_seconds", "End of the last finished window, seconds since 1970."),
         of.last_end.map(seconds_since_1970),
@@ -195,6 +201,14 @@ fn targets(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
         [([("state", "sampled")], of.sampled), ([("state", "dropped")], of.dropped)],
     )?;
     sheet.gauge(m("services", "Distinct service names of the sampled processes."), of.services)?;
+    sheet.counter(
+        m("processes_ended_unread", "Processes that had ended before their labels could be read."),
+        of.ended_first,
+    )?;
+    sheet.counter(
+        m("label_sets_cut", "Label sets that were cut to what the database takes."),
+        of.label_sets_cut,
+    )?;
     let kubernetes = &account.kubernetes;
     sheet.state(
         m("kubernetes_watch_state", "1 for how the watch on this node's pods stands, 0 for the others."),
@@ -202,7 +216,10 @@ fn targets(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
         kubernetes.state.label(),
     )?;
     sheet.gauge(m("kubernetes_pods", "Pods of this node that are known."), kubernetes.pods)?;
-    sheet.counter(m("kubernetes_watch_failures", "Times that the watch broke."), kubernetes.failures)
+    sheet.counters(
+        m("kubernetes_watch_failures", "Times that the watch broke, by cause."),
+        CAUSES.map(|cause| ([("cause", cause)], kubernetes.failures.get(cause).copied().unwrap_or(0))),
+    )
 }
 
 fn queues(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
@@ -218,136 +235,6 @@ fn queues(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
     sheet.counters(
         m("queue_refused", "What found a queue full."),
         all().map(|(name, queue)| (name, queue.refused)),
-    )
-}
-
-fn spool(sheet: &mut Sheet<'_>, of: &Spool) -> fmt::Result {
-    let parts =
-        || [("waiting", of.waiting), ("aside", of.aside)].map(|(name, part)| ([("state", name)], part));
-    sheet.gauges(
-        m(
-            "spool_windows",
-            "Windows on disk: waiting to be sent, or set aside because the server does not take them.",
-        ),
-        parts().map(|(state, part)| (state, part.windows)),
-    )?;
-    sheet.gauges(
-        m("spool_bytes", "Size of the windows on disk."),
-        parts().map(|(state, part)| (state, part.bytes)),
-    )?;
-    sheet.gauge(m("spool_max_bytes", "What the spool may take."), of.bytes_max)?;
-    sheet.gauges(
-        m("spool_oldest_age_seconds", "Age of the oldest window on disk; absent if there is none."),
-        parts().into_iter().filter_map(|(state, part)| Some((state, seconds(part.oldest_age?)))),
-    )?;
-    sheet.gauge(
-        m("spool_writable", "1 if the last write into the spool went well."),
-        u64::from(of.is_writable),
-    )
-}
-
-fn lost<'a, const N: usize, I>(
-    sheet: &mut Sheet<'_>,
-    profiles: Metric,
-    samples: Metric,
-    rows: impl Fn() -> I,
-) -> fmt::Result
-where
-    I: Iterator<Item = ([(&'static str, &'a str); N], Lost)>,
-{
-    sheet.counters(profiles, rows().map(|(labels, lost)| (labels, lost.profiles)))?;
-    sheet.counters(samples, rows().map(|(labels, lost)| (labels, lost.samples)))
-}
-
-fn endpoints(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
-    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
-    type Number = fn(&Endpoint) -> u64;
-    let counters: [(Metric, Number); 3] = [
-        (m("push_profiles", "Profiles that the database took."), |of| of.profiles),
-        (m("push_samples", "Samples in profiles that the database took."), |of| of.samples),
-        (m("push_bytes", "Bytes of requests to the database, failed ones too."), |of| of.bytes),
-    ];
-    for (metric, value) in counters {
-        sheet.counters(metric, all().map(|(labels, of)| (labels, value(of))))?;
-    }
-    sheet.counters(
-        m("push_seconds", "Time that requests to the database took, failed ones too."),
-        all().map(|(labels, of)| (labels, seconds(of.time))),
-    )?;
-    let with_cause = |name: [(&'static str, _); 1], cause: &'static str| [name[0], ("cause", cause)];
-    sheet.counters(
-        m("push_retries", "Attempts that failed and may pass later, by cause."),
-        all().flat_map(|(labels, of)| {
-            let count = |cause| of.retries.get(&cause).copied().unwrap_or(0);
-            RetryCause::ALL.map(|cause| (with_cause(labels, cause.as_str()), count(cause)))
-        }),
-    )?;
-    lost(
-        sheet,
-        m("push_refused_profiles", "Profiles that the database never will take, by cause."),
-        m("push_refused_samples", "Samples in profiles that the database never will take, by cause."),
-        || {
-            all().flat_map(|(labels, of)| {
-                refused(of).map(move |(cause, lost)| (with_cause(labels, cause), lost))
-            })
-        },
-    )?;
-    endpoint_spool(sheet, account)?;
-    endpoint_states(sheet, account)
-}
-
-/// What lies in the spool for each endpoint, and what will not arrive there.
-fn endpoint_spool(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
-    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
-    sheet.counters(
-        m("spool_found_samples", "Samples that lay in the spool when the daemon began."),
-        all().map(|(labels, of)| (labels, of.found)),
-    )?;
-    sheet.gauges(
-        m(
-            "spool_samples",
-            "Samples in the spool: waiting, older than the database takes, or refused too often while others passed.",
-        ),
-        all().flat_map(|(labels, of)| {
-            of.stored.map(|(state, samples)| ([labels[0], ("state", state)], samples))
-        }),
-    )?;
-    lost(
-        sheet,
-        m("spool_dropped_profiles", "Profiles that were thrown away, by reason."),
-        m("spool_dropped_samples", "Samples in profiles that were thrown away, by reason."),
-        || {
-            all().flat_map(|(labels, of)| {
-                of.dropped.iter().map(move |(&reason, &lost)| ([labels[0], ("reason", reason)], lost))
-            })
-        },
-    )
-}
-
-/// Also what was set aside: the server said "later" ten times while others passed.
-fn refused(of: &Endpoint) -> impl Iterator<Item = (&'static str, Lost)> + '_ {
-    let by_answer = RefusalCause::ALL
-        .into_iter()
-        .map(|cause| (cause.as_str(), of.refused.get(&cause).copied().unwrap_or_default()));
-    by_answer.chain([("too_many_attempts", of.set_aside)])
-}
-
-fn endpoint_states(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
-    let all = || account.endpoints.iter().map(|(name, endpoint)| ([("endpoint", &**name)], endpoint));
-    sheet.gauges(
-        m("push_windows_waiting", "Windows on disk that wait for the database."),
-        all().map(|(labels, of)| (labels, of.windows_waiting)),
-    )?;
-    sheet.gauges(
-        m("push_backoff_seconds", "Time until the next attempt; 0 if nothing holds it back."),
-        all().map(|(labels, of)| (labels, seconds(of.backoff))),
-    )?;
-    sheet.gauges(
-        m(
-            "push_last_success_timestamp_seconds",
-            "When the database last took a profile, seconds since 1970.",
-        ),
-        all().filter_map(|(labels, of)| Some((labels, seconds_since_1970(of.last_success?)))),
     )
 }
 
@@ -399,6 +286,10 @@ fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
 
+fn nanos(nanos: u64) -> f64 {
+    seconds(Duration::from_nanos(nanos))
+}
+
 fn seconds_since_1970(at: WallNanos) -> f64 {
-    Duration::from_nanos(at.0).as_secs_f64()
+    nanos(at.0)
 }

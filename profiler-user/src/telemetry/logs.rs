@@ -129,11 +129,16 @@ impl Log {
     }
 }
 
+/// The Kubernetes client's own words for what fails. We say the same, once for each outage.
+const TOLD_BY_US: &str = "kube_client";
+
 /// Ours at the level asked for; of the libraries only warnings, unless everything is asked for.
 fn targets(level: Level) -> Targets {
-    let theirs = if level == Level::TRACE { level } else { level.min(Level::WARN) };
+    let is_all = level == Level::TRACE;
+    let theirs = if is_all { level } else { level.min(Level::WARN) };
     let own = LevelFilter::from_level(level);
     Targets::new()
+        .with_target(TOLD_BY_US, if is_all { own } else { LevelFilter::OFF })
         .with_default(LevelFilter::from_level(theirs))
         .with_target(env!("CARGO_CRATE_NAME"), own)
         .with_target("flamekeeper", own)
@@ -305,8 +310,10 @@ mod tests {
             log.set_level(Level::INFO);
             info!("after");
             info!(target: "hyper", "of a library");
+            warn!(target: "hyper", "trouble of a library");
+            error!(target: "kube_client::client::builder", "what we tell ourselves");
         });
-        assert_eq!(text, "<6>level=info message=after\n");
+        assert_eq!(text, "<6>level=info message=after\n<4>level=warn message=\"trouble of a library\"\n");
     }
 
     #[test]

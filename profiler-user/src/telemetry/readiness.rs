@@ -9,17 +9,15 @@ use std::time::Duration;
 use crate::deliver::serve::Verdict;
 use crate::host::MonotonicNanos;
 
-/// A loop that has not turned for so long hangs. It turns every 100 ms; the slowest thing that it waits for by design is
-/// the kernel's verifier at start, some seconds on a slow machine.
-pub const HANGS_AFTER: Duration = Duration::from_secs(30);
-
 /// A loop that is to turn all the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loop {
     /// For people.
     pub name: &'static str,
-    /// When it last turned.
+    /// When it last turned, or now if it waits for work.
     pub turned_at: MonotonicNanos,
+    /// One that has not turned for so long hangs.
+    pub hangs_after: Duration,
 }
 
 /// What is known.
@@ -41,9 +39,9 @@ impl Facts {
     /// `/healthz`.
     pub fn health(&self, now: MonotonicNanos) -> Verdict {
         let mut lines = Vec::new();
-        for Loop { name, turned_at } in &self.loops {
+        for Loop { name, turned_at, hangs_after } in &self.loops {
             let since = Duration::from_nanos(now.0.saturating_sub(turned_at.0));
-            if since >= HANGS_AFTER {
+            if since >= *hangs_after {
                 lines.push(format!("the {name} loop has not turned for {} s", since.as_secs()));
             }
         }
@@ -85,9 +83,13 @@ mod tests {
 
     const NOW: MonotonicNanos = MonotonicNanos(100_000_000_000);
 
+    fn turned(name: &'static str, at: u64) -> Loop {
+        Loop { name, turned_at: MonotonicNanos(at), hangs_after: Duration::from_secs(30) }
+    }
+
     fn well() -> Facts {
         Facts {
-            loops: vec![Loop { name: "sampling", turned_at: MonotonicNanos(70_000_000_001) }],
+            loops: vec![turned("sampling", 70_000_000_001)],
             cpus_online: [0, 1, 2].into(),
             cpus_sampled: [0, 1, 2].into(),
             ..Facts::default()
@@ -107,8 +109,8 @@ mod tests {
     #[test]
     fn a_loop_that_hangs_is_neither_alive_nor_ready() {
         let mut hanging = well();
-        hanging.loops.push(Loop { name: "push", turned_at: MonotonicNanos(10) });
-        let told_so = (false, "the push loop has not turned for 99 s".to_owned());
+        hanging.loops.push(turned("naming", 10));
+        let told_so = (false, "the naming loop has not turned for 99 s".to_owned());
         assert_eq!(told(&hanging.health(NOW)), told_so);
         assert_eq!(told(&hanging.readiness(NOW)), told_so);
     }

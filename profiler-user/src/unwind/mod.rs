@@ -46,6 +46,8 @@ pub use builder::Budget;
 pub use compact::{FileRows, Page, RowStats};
 pub use error::UnwindError;
 pub use go_names::{GoNames, GoPlace};
+pub use publisher::TablesBytes;
+pub use queue::RowsWork;
 pub use rule_table::{PageRows, RuleTable};
 pub use store::{NoRows, RowKey, RowStore, RowsAt};
 

@@ -64,6 +64,10 @@ impl KernelTables {
 }
 
 impl Tables for KernelTables {
+    fn blocks(&self) -> u32 {
+        u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
+    }
+
     fn set_process(&mut self, tgid: Tgid, process: WalkedProcess) -> Result<(), TableError> {
         self.maps.processes.insert(tgid.0, process, 0).map_err(refused("processes"))
     }

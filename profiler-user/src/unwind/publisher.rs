@@ -58,6 +58,15 @@ struct Published {
     users: u32,
 }
 
+/// Memory of the tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TablesBytes {
+    /// Of what is there from the start.
+    pub fixed: u64,
+    /// Of blocks of rows.
+    pub rows: u64,
+}
+
 /// The tables, and what is in them.
 pub struct Publisher {
     tables: Box<dyn Tables>,
@@ -87,6 +96,12 @@ impl Publisher {
             held: HashMap::new(),
             vdso,
         }
+    }
+
+    /// Memory of the tables now, bytes: rows take more as more files are walked.
+    pub(super) fn bytes(&self) -> TablesBytes {
+        let rows = u64::from(self.tables.blocks()).saturating_mul(BLOCK_BYTES);
+        TablesBytes { fixed: FIXED_BYTES, rows }
     }
 
     /// Publishes a process whose mappings are those of a published one; `None` if there is none.
@@ -337,7 +352,7 @@ mod tests {
     use crate::collect::process_event::FileHint;
     use crate::elf::BuildId;
     use crate::elf::fixture::Fixture;
-    use crate::host::ProcFs;
+    use crate::host::{Clock, ProcFs};
     use crate::process::files::Opened;
     use crate::process::mappings::NamedFile;
     use crate::unwind::tables::memory::MemoryTables;
@@ -377,7 +392,7 @@ mod tests {
         let all = u32::try_from(TEXT_PAGES).unwrap();
         publisher.pages.reserve(&mut tables.clone(), other, &(0..all - 1), NOW);
         publisher.pages.add_user(other);
-        let store = RowStore::start(ProcFs::host(), None, || {}).unwrap();
+        let store = RowStore::start(ProcFs::host(), Clock::host(), None, || {}).unwrap();
         let entry = WalkedProcess::default();
         let publish = |publisher: &mut Publisher, second: u64| {
             let now = MonotonicNanos(second * 1_000_000_000);

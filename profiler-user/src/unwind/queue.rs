@@ -44,6 +44,17 @@ pub(super) struct WantedFile {
 /// What became of a request; `None` if the kernel gives no vdso.
 pub(super) type Made = Option<Result<FileRows, UnwindError>>;
 
+/// What the worker has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsWork {
+    /// Files whose rows were made, or could not be.
+    pub made: u64,
+    /// Files whose rows were on disk.
+    pub reused: u64,
+    /// CPU time of all of it.
+    pub cpu: Duration,
+}
+
 #[derive(Debug)]
 struct Waiting {
     bytes: u64,
@@ -60,6 +71,7 @@ struct State {
     is_current_unwanted: bool,
     done: Vec<(RowKey, Made)>,
     done_bytes: usize,
+    work: RowsWork,
     /// Nobody asks or nobody works any more.
     is_closed: bool,
 }
@@ -133,9 +145,15 @@ impl RowQueue {
         Some((key, waiting.job))
     }
 
-    /// The worker's answer to the request that it took last.
-    pub(super) fn finish(&self, key: RowKey, made: Made) {
+    /// What the worker has done so far.
+    pub(super) fn work(&self) -> RowsWork {
+        self.lock().work
+    }
+
+    /// The worker's answer to the request that it took last, and what it has done so far.
+    pub(super) fn finish(&self, key: RowKey, made: Made, work: RowsWork) {
         let mut state = self.lock();
+        state.work = work;
         state.current = None;
         if !std::mem::take(&mut state.is_current_unwanted) {
             state.done_bytes += made_bytes(&made);
@@ -219,7 +237,7 @@ mod tests {
         while !queue.is_idle() {
             let (key, _) = queue.next().unwrap();
             order.push(key);
-            queue.finish(key, None);
+            queue.finish(key, None, RowsWork::default());
             queue.take_done();
         }
         order
@@ -246,7 +264,7 @@ mod tests {
         assert_eq!(queue.next().unwrap().0, key(0));
         queue.ask(key(2), 100, Job::Vdso);
         assert!(queue.ask_again(key(0)), "it is being made");
-        queue.finish(key(0), None);
+        queue.finish(key(0), None, RowsWork::default());
         assert!(queue.ask_again(key(0)), "its rows wait to be taken");
         assert_eq!(order(&queue), [key(2), key(1)]);
     }
@@ -257,7 +275,7 @@ mod tests {
         (0..3).for_each(|number| assert_eq!(queue.ask(key(number), 1, Job::Vdso), Asked::Waits));
         assert_eq!(queue.next().unwrap().0, key(0));
         [0, 1].into_iter().for_each(|number| queue.forget(key(number)));
-        queue.finish(key(0), None);
+        queue.finish(key(0), None, RowsWork::default());
         assert!(queue.take_done().is_empty());
         assert_eq!(order(&queue), [key(2)]);
     }

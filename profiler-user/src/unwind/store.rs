@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use super::cache::RowCache;
 use super::error::UnwindError;
-use super::queue::{Asked, Job, Made, RowQueue, WantedFile};
+use super::queue::{Asked, Job, Made, RowQueue, RowsWork, WantedFile};
 use super::{FileRows, is_native, worker};
-use crate::host::ProcFs;
+use crate::host::{Clock, ProcFs};
 use crate::process::FileId;
 use crate::process::files::FileTable;
 
@@ -91,11 +91,12 @@ impl RowStore {
     /// first.
     pub fn start(
         proc: ProcFs,
+        clock: Clock,
         cache: Option<RowCache>,
         begin: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
-        worker::start(Arc::clone(&queue), proc, cache, begin)?;
+        worker::start(Arc::clone(&queue), proc, clock, cache, begin)?;
         Ok(Self::over(queue, KEPT_BYTES_MAX))
     }
 
@@ -154,6 +155,12 @@ impl RowStore {
     /// A file cannot be opened again. If it is some day, all the better.
     pub(super) fn give_up(&mut self, id: FileId) {
         self.given_up.insert(id);
+    }
+
+    /// Lets go of all rows; they are read or made again when they are asked for.
+    pub fn empty(&mut self) {
+        self.kept.clear();
+        self.kept_bytes = 0;
     }
 
     /// Lets go of all that is kept for a file whose id will not come again.
@@ -225,6 +232,11 @@ impl RowStore {
             let Some(kept) = oldest.and_then(|key| self.kept.remove(&key)) else { return };
             self.kept_bytes -= kept.rows.bytes();
         }
+    }
+
+    /// What the thread that makes rows has done so far.
+    pub fn work(&self) -> RowsWork {
+        self.queue.work()
     }
 
     /// Waits until the worker has done something, nothing is left to wait for, or the time is over. True if there is

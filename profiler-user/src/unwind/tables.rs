@@ -51,6 +51,8 @@ pub trait Tables {
     fn touched(&self, index: u32) -> Result<u32, TableError>;
     /// Writes a rule.
     fn set_rule(&mut self, number: u32, rule: Rule) -> Result<(), TableError>;
+    /// Blocks of rows that were made.
+    fn blocks(&self) -> u32;
     /// Writes rows into a block, which is made if there is none; the block's other rows stay as they are.
     fn change_block(&mut self, block: u32, changes: &[BlockRows]) -> Result<(), TableError>;
 }

@@ -10,7 +10,8 @@ use profiler_common::abi::{LIFE_NANOS_MIN, WalkedProcess};
 use profiler_common::outcome::Outcome;
 
 use super::ahead::Ahead;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, TablesBytes};
+use super::queue::RowsWork;
 use super::store::{RowKey, RowStore, RowsAt};
 use super::text_pages::Wish;
 use crate::collect::loss::Counts;
@@ -103,6 +104,16 @@ impl Walker {
     /// Rows of files, for who walks stacks off line.
     pub fn store(&mut self) -> &mut RowStore {
         &mut self.store
+    }
+
+    /// Memory of the tables in the kernel.
+    pub fn bytes(&self) -> TablesBytes {
+        self.publisher.bytes()
+    }
+
+    /// What making rows has come to.
+    pub fn work(&self) -> RowsWork {
+        self.store.work()
     }
 
     /// Files whose unwind information cannot be used, and why; the vdso has none.

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::cache::{CacheKey, RowCache};
-use super::queue::{Job, Made, RowQueue, WantedFile};
+use super::queue::{Job, Made, RowQueue, RowsWork, WantedFile};
 use super::{Budget, FileRows, UnwindError, read_rows, read_rows_with};
 use crate::elf::{ElfHeaders, vdso};
-use crate::host::ProcFs;
+use crate::host::{Clock, ProcFs};
 use crate::process::debug_files::{DebugFiles, OpenElf};
 
 /// Behind what the host is for, but not starved by it.
@@ -21,11 +21,12 @@ const KEPT_ROWS_MIN: usize = 2048;
 pub(super) fn start(
     queue: Arc<RowQueue>,
     proc: ProcFs,
+    clock: Clock,
     cache: Option<RowCache>,
     begin: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
     let debug_files = DebugFiles::of_host(&proc).ok();
-    let worker = Worker { queue, proc, debug_files, cache };
+    let worker = Worker { queue, proc, clock, debug_files, cache, done: RowsWork::default() };
     let work = || {
         begin();
         worker.work();
@@ -38,7 +39,9 @@ struct Worker {
     proc: ProcFs,
     /// Where unwind information may lie that was split off; `None` without so much as a root folder.
     debug_files: Option<DebugFiles>,
+    clock: Clock,
     cache: Option<RowCache>,
+    done: RowsWork,
 }
 
 impl Worker {
@@ -47,11 +50,13 @@ impl Worker {
         let _as_it_is = rustix::process::nice(NICE);
         while let Some((key, job)) = self.queue.next() {
             let made = self.make(&job);
-            self.queue.finish(key, made);
+            self.done.cpu = self.clock.thread_cpu();
+            self.queue.finish(key, made, self.done);
         }
     }
 
     fn make(&mut self, job: &Job) -> Made {
+        self.done.made += 1;
         match job {
             Job::File(file) => Some(self.rows_of(file)),
             Job::Vdso => {
@@ -85,6 +90,8 @@ impl Worker {
         let Ok(metadata) = file.metadata() else { return make() };
         let key = CacheKey::new(headers, &metadata);
         if let Some(rows) = cache.load(&key) {
+            self.done.made = self.done.made.saturating_sub(1);
+            self.done.reused += 1;
             return Ok(rows);
         }
         let rows = make()?;
@@ -112,16 +119,19 @@ mod tests {
     fn rows_that_were_made_once_come_from_the_cache() {
         let folder = tempfile::tempdir().unwrap();
         let cache = || RowCache::open(&folder.path().join("rows"), CACHE_BYTES_MAX).unwrap();
-        let worker = || Worker {
+        let worker = |cache| Worker {
             queue: Arc::default(),
             proc: ProcFs::host(),
+            clock: Clock::host(),
             debug_files: None,
-            cache: Some(cache()),
+            cache,
+            done: RowsWork::default(),
         };
         let program = Fixture::compile("int main(void) { return 0; }", &["-static"]);
         let file = program.open();
         let headers = ElfHeaders::read(&file).unwrap();
-        let made = worker().rows_of_itself(&file, &headers).unwrap();
+        let mut first = worker(Some(cache()));
+        let made = first.rows_of_itself(&file, &headers).unwrap();
         let key = CacheKey::new(&headers, &file.metadata().unwrap());
         assert_eq!(cache().load(&key).unwrap(), made);
         // Others in their place, so that it shows where they come from.
@@ -129,9 +139,10 @@ mod tests {
         let others = ElfHeaders::read(&small.open()).unwrap();
         let others = read_rows(&small.open(), &others, Budget::default()).unwrap();
         cache().keep(&key, &others);
-        assert_eq!(worker().rows_of_itself(&file, &headers).unwrap(), others);
-        let without = Worker { queue: Arc::default(), proc: ProcFs::host(), debug_files: None, cache: None }
-            .rows_of_itself(&file, &headers);
+        let mut second = worker(Some(cache()));
+        assert_eq!(second.rows_of_itself(&file, &headers).unwrap(), others);
+        assert_eq!((first.done.reused, second.done.reused), (0, 1));
+        let without = worker(None).rows_of_itself(&file, &headers);
         assert_eq!(without.unwrap(), made);
     }
 }

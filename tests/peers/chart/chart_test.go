@@ -168,7 +168,7 @@ func TestBefore130AppArmorIsAnAnnotation(t *testing.T) {
 func TestItMayReadPodsAndNothingElse(t *testing.T) {
 	role := render(t, nil, "v1.36.1").clusterRole(t)
 	if len(role.Rules) != 1 || !slices.Equal(role.Rules[0].Resources, []string{"pods"}) ||
-		!slices.Equal(role.Rules[0].Verbs, []string{"get", "list", "watch"}) {
+		!slices.Equal(role.Rules[0].Verbs, []string{"list", "watch"}) {
 		t.Errorf("rules: %+v", role.Rules)
 	}
 	if kinds := render(t, valueFiles(t)["alone"], "v1.36.1").kinds(); slices.Contains(kinds, "ClusterRole") {

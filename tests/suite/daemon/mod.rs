@@ -5,6 +5,7 @@ mod deliveries;
 mod faults;
 mod kills;
 mod lost_answers;
+mod pods;
 mod rights;
 mod serving;
 mod storage;

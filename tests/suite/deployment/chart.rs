@@ -1,6 +1,6 @@
 //! The Helm chart: Helm and the API's types are asked in Go (`tests/peers/chart`), the daemon and a container here.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use profiler_tests::{Capture, tool_or_skip};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -58,6 +58,26 @@ fn the_daemon_takes_every_configuration() -> Result<()> {
         taken += 1;
     }
     ensure!(taken >= 5, "{taken} configurations");
+    Ok(())
+}
+
+/// The variables of the pod are keys of the daemon, which a mistyped one would not be.
+#[test]
+fn the_daemon_takes_the_variables_of_the_pod() -> Result<()> {
+    tool_or_skip!("go");
+    let container = Rendered::make()?.container("defaults")?;
+    let variables = container["env"].as_array().context("no variables")?;
+    let names: Vec<&str> = variables.iter().filter_map(|variable| variable["name"].as_str()).collect();
+    ensure!(names.len() == 2, "{names:?}");
+    let mut check = Capture::plain(["daemon", "--check-config"])?;
+    for name in &names {
+        check = check.env(name, "node-7");
+    }
+    let checked = check.run()?.expect_code(0)?;
+    for name in names {
+        let in_force = |line: &str| line.contains("\"node-7\"") && line.ends_with(name);
+        ensure!(checked.stdout_text().lines().any(in_force), "{name}:\n{}", checked.stdout_text());
+    }
     Ok(())
 }
 

@@ -18,11 +18,11 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
     let mut captures = Vec::new();
     for round in 0..setting.rounds {
         setting.tell(round);
-        let before = others.before(&load)?;
+        let before = others.before(load.cpu()?)?;
         let capture =
             flamekeeper::capture(setting.program, setting.folder, setting.duration, &["pb.gz"]).await?;
         load.check()?;
-        others.after(before, &load, capture.whole_cpu)?;
+        others.after(before, load.cpu()?, capture.whole_cpu)?;
         captures.push(capture);
     }
     let about = format!(

@@ -1,7 +1,6 @@
 //! The machine that was measured on: what it is, and how much of it others took meanwhile.
 
 use super::figures::spread;
-use super::load::Load;
 use super::running::ticks;
 use crate::shell;
 use anyhow::{Context, Result};
@@ -74,13 +73,15 @@ pub(super) struct Others {
 pub(super) struct Before(HostCpu, Duration);
 
 impl Others {
-    pub(super) fn before(&self, load: &Load) -> Result<Before> {
-        Ok(Before(HostCpu::now()?, load.cpu()?))
+    /// With what the load has taken up to now.
+    pub(super) fn before(&self, load: Duration) -> Result<Before> {
+        Ok(Before(HostCpu::now()?, load))
     }
 
-    /// After a capture that took so much itself.
-    pub(super) fn after(&mut self, Before(host, load_cpu): Before, load: &Load, own: Duration) -> Result<()> {
-        let ours = load.cpu()?.saturating_sub(load_cpu) + own;
+    /// After a capture that took so much itself, with what the load has taken up to now.
+    pub(super) fn after(&mut self, before: Before, load: Duration, own: Duration) -> Result<()> {
+        let Before(host, load_before) = before;
+        let ours = load.saturating_sub(load_before) + own;
         let (others, stolen) = HostCpu::now()?.others_and_stolen(host, ours);
         self.others.push(others);
         self.stolen.push(stolen);

@@ -5,8 +5,13 @@
 //!   slowdown.rs  fixed work, with and without                         │
 //!   agent.rs     CPU time, memory, maps beside a load   (load.rs)     ├▶ figures.rs ─▶ table.rs
 //!   rows.rs      unwind rows of well-known files                      │  paired.rs
-//!   peers.rs     beside perf on the same load (perf.rs, firefox.rs) ──┘
+//!   peers.rs     beside perf on the same load (perf.rs, firefox.rs) ──┤
+//!   steady.rs    the daemon: CPU, memory, wire ┐ rounds.rs            │
+//!   crowd.rs     beside 2,000 processes        ├ cost.rs              │
+//!   storm.rs     in a fork storm               ┘ cost_figures.rs ─────┤
+//!   soak.rs      whether it grows (churn.rs, slope.rs) ───────────────┘
 //! recorder.rs flamekeeper.rs: one capture · running.rs resident.rs bpf.rs bpf_maps.rs: what a process took
+//! daemon.rs database.rs http.rs metrics.rs: the daemon, and whom it pushes to · services.rs cgroups.rs: whom it samples
 //! ```
 //!
 //! One profiler at a time: two at once would tick into each other. A missed target does not fail the task, since
@@ -16,22 +21,37 @@
 mod agent;
 mod bpf;
 mod bpf_maps;
+mod cgroups;
+mod churn;
 mod clock;
+mod cost;
+mod cost_figures;
 mod cpus;
+mod crowd;
+mod daemon;
+mod database;
 mod figures;
 mod firefox;
 mod flamekeeper;
+mod http;
 mod load;
 mod machine;
+mod metrics;
 mod paired;
 mod peers;
 mod perf;
 mod recorder;
 mod resident;
+mod rounds;
 mod rows;
 mod running;
 mod samples;
+mod services;
+mod slope;
 mod slowdown;
+mod soak;
+mod steady;
+mod storm;
 mod table;
 
 use crate::packages;
@@ -45,6 +65,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Whom the daemon pushes to; the tests have it too.
+const DATABASE: &str = "tests/peers/pyroscope";
+
 /// How to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -54,6 +77,9 @@ pub(crate) struct Args {
     /// How long each run takes, instead of what suits the part
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=3600))]
     seconds: Option<u64>,
+    /// How long the soak takes
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    minutes: u64,
     /// How often everything is measured, instead of what suits the part
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: Option<u64>,
@@ -75,6 +101,14 @@ enum Part {
     Rows,
     /// Beside perf on the same load
     Peers,
+    /// CPU time, memory and traffic of the daemon beside two busy CPUs
+    Daemon,
+    /// The same of a host with 2,000 processes in 200 cgroups
+    Crowd,
+    /// The same of a host where short programs start all the time
+    Storm,
+    /// Whether the daemon grows while things come and go
+    Soak,
 }
 
 /// What a part is given.
@@ -83,6 +117,8 @@ struct Setting<'a> {
     program: &'a Path,
     /// The example that makes rows.
     rows_table: &'a Path,
+    /// The sources of the database that the daemon pushes to.
+    database: &'a Path,
     /// To work in; it goes away.
     folder: &'a Path,
     duration: Duration,
@@ -122,16 +158,20 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if parts.contains(&Part::Peers) && shell::find_program("perf").is_none() {
         bail!("there is no perf to compare with: install it (Debian: linux-perf), or leave out that part");
     }
-    let build = ["build", "--release", "--locked", "--package", "profiler-user", "--bins", "--examples"];
-    shell::run(workspace.cargo().args(build))?;
-    let release = workspace.target().join("release");
+    if parts.iter().any(|part| part.has_daemon()) && shell::find_program("go").is_none() {
+        bail!("there is no go to build the database that the daemon pushes to: install it (Debian: golang)");
+    }
+    let what = ["--bin", "flamekeeper", "--example", "unwind_rows"];
+    let build = ["build", "--release", "--locked", "--package", "profiler-user"];
+    shell::run(workspace.cargo().args(build).args(what))?;
+    let (release, database) = (workspace.target().join("release"), workspace.path(DATABASE));
     let folder = tempfile::Builder::new().prefix("flamekeeper-bench-").tempdir().context("make a folder")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            measured = measure(args, parts, &release, folder.path()) => measured,
+            measured = measure(args, parts, &release, &database, folder.path()) => measured,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
@@ -139,20 +179,20 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     folder.close().context("remove the folder of the bench")
 }
 
-/// Each part is printed and written when it is done: all of them take most of an hour.
-async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> Result<()> {
+/// Each part is printed and written when it is done: all of them take an hour and a half.
+async fn measure(args: &Args, parts: &[Part], release: &Path, database: &Path, folder: &Path) -> Result<()> {
     let machine = machine::describe()?;
     println!("{machine}");
     let mut report = Report { machine, parts: Vec::new() };
     for &part in parts {
-        let (seconds, rounds) = part.usual();
-        let (seconds, rounds) = (args.seconds.unwrap_or(seconds), args.rounds.unwrap_or(rounds));
+        let (seconds, rounds) = args.seconds_and_rounds(part);
         eprintln!("{}", part.name());
         let own = folder.join(part.name());
         fs::create_dir_all(&own).with_context(|| format!("make {}", own.display()))?;
         let setting = Setting {
             program: &release.join("flamekeeper"),
             rows_table: &release.join("examples/unwind_rows"),
+            database,
             folder: &own,
             duration: Duration::from_secs(seconds),
             rounds,
@@ -169,6 +209,17 @@ async fn measure(args: &Args, parts: &[Part], release: &Path, folder: &Path) -> 
     Ok(())
 }
 
+impl Args {
+    /// As asked for, or as usual.
+    fn seconds_and_rounds(&self, part: Part) -> (u64, u64) {
+        let (seconds, rounds) = part.usual();
+        match part {
+            Part::Soak => (self.minutes * 60, 1),
+            _ => (self.seconds.unwrap_or(seconds), self.rounds.unwrap_or(rounds)),
+        }
+    }
+}
+
 impl Part {
     /// Seconds of a run, and rounds, that tell enough on a quiet machine.
     fn usual(self) -> (u64, u64) {
@@ -177,7 +228,8 @@ impl Part {
             Self::Slowdown => (4, 20),
             Self::Agent => (60, 3),
             Self::Rows => (0, 5),
-            Self::Peers => (60, 3),
+            Self::Soak => (1200, 1),
+            Self::Peers | Self::Daemon | Self::Crowd | Self::Storm => (60, 3),
         }
     }
 
@@ -188,7 +240,16 @@ impl Part {
             Self::Agent => agent::measure(setting).await,
             Self::Rows => rows::measure(setting).await,
             Self::Peers => peers::measure(setting).await,
+            Self::Daemon => steady::measure(setting).await,
+            Self::Crowd => crowd::measure(setting).await,
+            Self::Storm => storm::measure(setting).await,
+            Self::Soak => soak::measure(setting).await,
         }
+    }
+
+    /// Whether it needs the database.
+    fn has_daemon(self) -> bool {
+        matches!(self, Self::Daemon | Self::Crowd | Self::Storm | Self::Soak)
     }
 
     /// As it is written on the command line.

@@ -27,10 +27,10 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
         // Whoever is first meets colder caches.
         let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
         for whose in order {
-            let before = others.before(&load)?;
+            let before = others.before(load.cpu()?)?;
             let own_cpu = rounds.capture(whose, setting).await?;
             load.check()?;
-            others.after(before, &load, own_cpu)?;
+            others.after(before, load.cpu()?, own_cpu)?;
         }
     }
     let about = format!(

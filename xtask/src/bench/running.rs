@@ -86,9 +86,14 @@ impl Running {
 
     /// CPU time of itself and of its children that have ended, in steps of 10 ms.
     pub(super) fn family_cpu(&self) -> Result<Duration> {
+        self.own_and_children_cpu().map(|(own, children)| own + children)
+    }
+
+    /// The same apart; its own is that of threads that have ended, too.
+    pub(super) fn own_and_children_cpu(&self) -> Result<(Duration, Duration)> {
         let stat = self.process()?.stat().with_context(|| format!("read CPU times of {}", self.name))?;
         let children = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
-        Ok(ticks(stat.utime + stat.stime + children))
+        Ok((ticks(stat.utime + stat.stime), ticks(children)))
     }
 
     /// Waits for its end, or gives up after `limit` from now and ends it. `None` if it took longer.

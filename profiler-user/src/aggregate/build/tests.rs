@@ -241,3 +241,24 @@ fn a_sample_without_a_user_stack_says_why() {
     let without: Vec<_> = share.without_user_stack.into_iter().collect();
     assert_eq!(without, [(Outcome::KernelThread, 1), (Outcome::NoUserMemory, 1)]);
 }
+
+#[test]
+fn what_is_left_out_leaves_nothing_behind() {
+    let mut fixture = Fixture::new();
+    fixture.define(1, &[code(0x1010, false)]);
+    fixture.define(2, &[code(0x2010, false)]);
+    for stack in [1, 2, 2] {
+        fixture.sample(None, Some(stack), Outcome::RootReached);
+    }
+    let thread = fixture.window.tallies().next().unwrap().0;
+    assert_eq!(fixture.window.leave_out(|_| false), 0);
+    assert_eq!(fixture.window.leave_out(|other| other == thread), 3);
+    assert_eq!((fixture.window.samples(), fixture.window.timeline()), (0, Some([].as_slice())));
+    fixture.sample(None, Some(2), Outcome::RootReached);
+    fixture.check(
+        &[(at(0x2010), "leaf")],
+        &expect![[r#"
+            leaf 1×10
+        "#]],
+    );
+}

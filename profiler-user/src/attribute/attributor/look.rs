@@ -129,7 +129,9 @@ impl Attributor {
         let sources = Sources {
             tgid: seen.tgid,
             executable_name: self.shared.text(seen.program.executable_name),
-            executable_path: self.shared.text(&executable.to_string_lossy()),
+            executable_path: self
+                .shared
+                .text(&scan::without_deleted(executable.as_os_str()).to_string_lossy()),
             comm: self.shared.text(&String::from_utf8_lossy(comm.trim_ascii_end())),
             user_id: self.user_id(seen.by),
             is_kernel_thread: seen.is_kernel_thread,

@@ -8,6 +8,7 @@ use expect_test::expect;
 use super::*;
 use crate::attribute::containers::{ContainerFolders, ContainerInfo};
 use crate::attribute::kubernetes::{PodContainer, PodInfo};
+use crate::attribute::relabel::{Relabel, RelabelConfig};
 use crate::collect::process_event::FileHint;
 use crate::process::files::FileTable;
 use crate::process::mappings::{Mapping, Mappings};
@@ -72,6 +73,11 @@ impl World {
     fn looked_at(&self) -> u64 {
         self.attributor.counts().looked_at
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Rules {
+    relabel_configs: Vec<RelabelConfig>,
 }
 
 #[derive(Clone, Copy)]
@@ -169,6 +175,15 @@ fn one_that_has_ended_is_where_its_parent_was() {
 }
 
 #[test]
+fn of_one_that_nobody_looked_at_in_time_its_name_is_known_and_its_host() {
+    let mut world = World::new();
+    let unread = world.attributor.ended_unread(Tgid(30), &"cc1".into());
+    let labels: Vec<_> = unread.labels.iter().collect();
+    let expected = [("instance", "host-1"), ("process_executable_name", "cc1"), ("service_name", "cc1")];
+    assert_eq!((labels, unread.dropped.is_some()), (expected.to_vec(), false));
+}
+
+#[test]
 fn a_move_is_seen_within_a_second_then_less_often() {
     let mut world = World::new();
     world.start(7, "/system.slice/ssh.service");
@@ -260,27 +275,72 @@ fn relabelling_sees_all_and_leaves_no_source_label() {
     for (pid, name) in [(7, "nginx"), (8, "sshd")] {
         world.says(process(pid, name), 0);
     }
-    let relabel = |labels: &mut Labels| {
-        let unit = labels.get("__meta_systemd_unit").to_owned();
-        labels.set("unit", unit.as_str());
-        labels.set("__tmp", "x");
-        (unit == "ssh.service").then(|| "rule 2 (drop)".into())
-    };
+    let rules: Rules = toml::from_str(
+        r#"
+            [[relabel_configs]]
+            source_labels = ["__meta_systemd_unit"]
+            target_label = "unit"
+            [[relabel_configs]]
+            source_labels = ["__meta_process_user_id"]
+            target_label = "__tmp_user"
+            [[relabel_configs]]
+            source_labels = ["unit"]
+            regex = "ssh.*"
+            action = "drop"
+        "#,
+    )
+    .unwrap();
+    let rules = Relabel::new(rules.relabel_configs).unwrap();
+    let relabel: RelabelStep =
+        Box::new(move |labels| rules.dropped_by(labels).map(|rule| rule.to_string().into()));
     let host = HostLabels { instance: "host-2".into(), ..HostLabels::default() };
-    world.attributor.configure(host, Some(Box::new(relabel)));
+    world.attributor.configure(host, Some(relabel));
     let changed = world.attributor.refresh(MonotonicNanos(0));
     assert_eq!(changed.len(), 2);
     expect![[
         r#"{instance="host-2", process_executable_name="nginx", service_name="nginx.service", systemd_unit="nginx.service", unit="nginx.service"}"#
     ]]
     .assert_eq(&changed[0].1.labels.to_string());
-    expect!["systemd_unit ssh.service dropped by relabel_configs: rule 2 (drop)"]
+    expect![[r#"systemd_unit ssh.service dropped by relabel_configs: rule 3: drop unit =~ "ssh.*""#]]
         .assert_eq(&short(&changed[1].1));
     assert_eq!(world.attributor.refresh(MonotonicNanos(0)), []);
     let counts = world.attributor.counts();
     assert_eq!((counts.processes, counts.dropped, counts.label_sets), (2, 1, 1));
     let targets = world.attributor.targets();
     assert_eq!(targets.iter().map(|(tgid, _)| tgid.0).collect::<Vec<_>>(), [7, 8]);
+}
+
+#[test]
+fn nothing_is_decided_while_a_pod_is_waited_for() {
+    let mut world = World::new();
+    world.start(7, &format!("/kubepods/pod8a2b6c1d-3e4f-4a5b-9c6d-7e8f90a1b2c3/{ID}"));
+    world.start(8, "/kubepods/pod00000000-3e4f-4a5b-9c6d-7e8f90a1b2c3/c1");
+    world.start(9, "/system.slice/nginx.service");
+    let relabel: RelabelStep =
+        Box::new(|labels| (labels.get("namespace") != "prod").then(|| "rule 1".into()));
+    world.attributor.configure(HostLabels::default(), Some(relabel));
+    world.attributor.wait_for_pods(true);
+    let decide = |world: &mut World, pid, seconds| {
+        let known = world.says(process(pid, "x"), seconds);
+        world.attributor.decision(&known, MonotonicNanos(seconds * SECOND))
+    };
+    assert_eq!(
+        [7, 8, 9].map(|pid| decide(&mut world, pid, 10)),
+        [Decision::Open, Decision::Open, Decision::Dropped]
+    );
+    let at_sample = world.says(process(7, "x"), 10);
+    world.attributor.set_pods(pods("shop"));
+    world.attributor.refresh(MonotonicNanos(11 * SECOND));
+    assert_eq!([7, 8].map(|pid| decide(&mut world, pid, 11)), [Decision::Wanted, Decision::Open]);
+    assert_eq!(decide(&mut world, 8, 15), Decision::Dropped, "nobody knows that pod");
+    world.attributor.forget(Tgid(7));
+    let anew = world.attributor.anew(&at_sample, MonotonicNanos(15 * SECOND));
+    assert_eq!(short(&at_sample), "executable x dropped by relabel_configs: rule 1");
+    assert_eq!(short(&anew), "pod_annotation shop");
+    assert!(Arc::ptr_eq(&anew, &world.attributor.anew(&anew, MonotonicNanos(15 * SECOND))));
+    world.attributor.set_pods(Arc::default());
+    world.attributor.refresh(MonotonicNanos(16 * SECOND));
+    assert_eq!(decide(&mut world, 7, 1000), Decision::Dropped, "waited for once, and not again");
 }
 
 #[test]

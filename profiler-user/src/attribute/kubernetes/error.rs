@@ -85,6 +85,10 @@ pub enum KubernetesError {
     },
 }
 
+/// What [`KubernetesError::cause`] may say.
+pub const CAUSES: [&str; 10] =
+    ["setup", "token", "broken", "silent", "forbidden", "refused", "gone", "ended", "too_long", "unreadable"];
+
 /// Of a failure's text.
 const MAX_TEXT_BYTES: usize = 512;
 
@@ -106,7 +110,7 @@ impl KubernetesError {
         text
     }
 
-    /// A short word for a metric's label.
+    /// A short word for a metric's label, one of [`CAUSES`].
     pub fn cause(&self) -> &'static str {
         match self {
             Self::NoApiServer | Self::TokenInClear { .. } | Self::NodeName { .. } | Self::Setup { .. } => {
@@ -122,5 +126,33 @@ impl KubernetesError {
             Self::TooLong { .. } => "too_long",
             Self::Unreadable { .. } => "unreadable",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_those_of_the_list() {
+        let refused = |code| KubernetesError::Refused { code, message: String::new() };
+        let path = || PathBuf::from("token");
+        let source = serde_json::from_str::<u32>("x").unwrap_err();
+        let told = [
+            KubernetesError::NoApiServer,
+            KubernetesError::Token { path: path(), source: io::ErrorKind::NotFound.into() },
+            KubernetesError::TokenText { path: path() },
+            KubernetesError::Broken { source: Box::new(kube::Error::TlsRequired) },
+            KubernetesError::Silent { after: Duration::ZERO },
+            refused(403),
+            refused(500),
+            KubernetesError::Gone,
+            KubernetesError::Ended,
+            KubernetesError::TooLong { bound: "" },
+            KubernetesError::Unreadable { source },
+        ];
+        let mut told: Vec<_> = told.iter().map(KubernetesError::cause).collect();
+        told.dedup();
+        assert_eq!(told, CAUSES);
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 mod watch;
 
 pub use config::{Access, KubernetesConfig, PodEnvironment};
-pub use error::KubernetesError;
+pub use error::{CAUSES, KubernetesError};
 pub use pod::{PodContainer, PodInfo, PodOwner, PodTable};
 pub use probe::{Reach, probe};
 pub use status::WatchStatus;

@@ -55,4 +55,9 @@ impl Relabel {
     pub fn dropped_by(&self, labels: &mut Labels) -> Option<&Rule> {
         self.rules.iter().find(|rule| !rule.apply(labels))
     }
+
+    /// Whether there is a rule that may drop.
+    pub fn may_drop(&self) -> bool {
+        self.rules.iter().any(Rule::may_drop)
+    }
 }

@@ -93,6 +93,11 @@ impl Rule {
         self.position
     }
 
+    /// Whether there are labels that it drops.
+    pub(super) fn may_drop(&self) -> bool {
+        matches!(self.work, Work::Keep | Work::Drop | Work::KeepEqual { .. } | Work::DropEqual { .. })
+    }
+
     /// Changes the labels; false if this rule drops them.
     pub(super) fn apply(&self, labels: &mut Labels) -> bool {
         match &self.work {

@@ -376,3 +376,22 @@ fn rules_have_the_meaning_that_prometheus_gives_them() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert!(questions > 600, "{questions}");
 }
+
+#[test]
+fn rules_that_may_drop_are_told_from_those_that_only_write() {
+    let may_drop = |bodies: &[&str]| {
+        relabel(&bodies.iter().map(|body| rule(body)).collect::<String>()).unwrap().may_drop()
+    };
+    let write = r#"source_labels = ["a"]
+                   target_label = "b""#;
+    let map = r#"action = "labelmap"
+                 regex = "a""#;
+    assert!(!may_drop(&[write, map]));
+    for action in ["keep", "drop"] {
+        assert!(may_drop(&[write, &format!("action = \"{action}\"\nsource_labels = [\"a\"]")]));
+    }
+    for action in ["keepequal", "dropequal"] {
+        let body = format!("action = \"{action}\"\nsource_labels = [\"a\"]\ntarget_label = \"b\"");
+        assert!(may_drop(&[&body]));
+    }
+}

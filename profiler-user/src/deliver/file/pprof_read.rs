@@ -47,8 +47,12 @@ pub enum PprofError {
     },
 }
 
-/// Reads it. All of its samples become those of this process.
-pub(in crate::deliver) fn read(
+/// Reads a pprof of this size before compression. All of its samples become those of this process.
+///
+/// # Errors
+///
+/// If it is not whole, or no profile of CPU time.
+pub fn read(
     pprof_gz: &[u8],
     plain_bytes: u32,
     host: Arc<str>,

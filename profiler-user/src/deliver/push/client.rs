@@ -30,12 +30,15 @@ const CONNECT_TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms"
 
 /// A connection outlives the pause between two windows, and servers close theirs after two minutes or more.
 const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+/// As many as the spool's replay has profiles under way at a time: with fewer most requests would open one anew, and over TLS
+/// that is more work and more bytes than the profile.
+const IDLE_CONNECTIONS: usize = 4;
 /// Tells that the other side is gone without a word; twice a window would be traffic of its own.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Answers are small: what a server may send ahead of our reading, by stream and by connection.
 const HTTP2_WINDOW_BYTES: u32 = 1 << 16;
 
-/// Sends profiles to one endpoint. Keeps one connection; one push at a time is what it is made for.
+/// Sends profiles to one endpoint. Keeps the connections of a few pushes at a time; with HTTP/2 they share one.
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -155,7 +158,7 @@ impl Client {
             .timeout(self.endpoint.timeout)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_CONNECTION)
             .tcp_keepalive(TCP_KEEPALIVE)
             .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)

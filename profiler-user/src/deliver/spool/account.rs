@@ -67,6 +67,16 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Refused,
+        Self::Unreadable,
+        Self::Evicted,
+        Self::SetAsideEvicted,
+        Self::NotWritten,
+        Self::TooLarge,
+    ];
+
     /// As the label of a metric.
     pub fn name(self) -> &'static str {
         match self {

@@ -16,7 +16,7 @@ use crate::aggregate::merge::{Keep, Merger, Span};
 use crate::aggregate::profile::{Process, Profile, SampledEvent};
 use crate::attribute::labels::Labels;
 use crate::deliver::file::pprof::{self, Reader};
-use crate::deliver::file::{Format, OutputError, PprofError, Target, pprof_read, write_by};
+use crate::deliver::file::{Format, OutputError, PprofError, Target, read_pprof, write_by};
 use crate::deliver::finished::SeriesProfile;
 use crate::host::WallNanos;
 
@@ -181,7 +181,7 @@ impl Group {
         let next = u32::try_from(self.series.len()).unwrap_or(u32::MAX).saturating_add(1);
         let number = self.series.get(&profile.labels).copied().unwrap_or(next);
         let process = self.process(number, &profile.labels);
-        let read = pprof_read::read(&profile.pprof_gz, profile.uncompressed_bytes, host.into(), process)?;
+        let read = read_pprof(&profile.pprof_gz, profile.uncompressed_bytes, host.into(), process)?;
         self.series.insert(profile.labels, number);
         self.hosts.insert(host.to_owned());
         if let SampledEvent::CpuClock { period_nanos } = read.event {

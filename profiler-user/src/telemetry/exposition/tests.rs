@@ -6,8 +6,12 @@ use expect_test::expect_file;
 
 use super::*;
 use crate::aggregate::completeness::Share;
+use crate::deliver::push::{RefusalCause, RetryCause};
 use crate::deliver::serve::ServeCounts;
-use crate::telemetry::account::{Build, Queue, Stored};
+use crate::deliver::spool::account::{DropReason, EndpointAccount, Held, Stored, Tally};
+use crate::deliver::spool::state::{Endpoint, EndpointKey};
+use crate::host::MonotonicNanos;
+use crate::telemetry::account::{Build, Queue};
 use crate::telemetry::logs::LogCounts;
 use crate::telemetry::overhead::OwnCost;
 
@@ -45,19 +49,26 @@ fn full() -> Account {
     account.bpf.run_times[0].runs = 1_000;
     account.bpf.map_bytes.insert("EVENTS".into(), 1 << 20);
     account.windows.last_end = Some(WallNanos(1_700_000_015_000_000_000));
-    account.spool.waiting = Stored { windows: 3, bytes: 4_096, oldest_age: Some(Duration::from_secs(45)) };
-    let mut endpoint = Endpoint {
-        profiles: 5,
+    account.read_at = WallNanos(1_700_000_060_000_000_000);
+    account.read_at_monotonic = MonotonicNanos(500_000_000);
+    account.spool.waiting =
+        Stored { windows: 3, bytes: 4_096, oldest: Some(WallNanos(1_700_000_015_000_000_000)) };
+    let mut endpoint = EndpointAccount {
+        taken: Tally { profiles: 12, samples: 17_060, bytes: 0 },
+        delivered: Tally { profiles: 5, samples: 30, bytes: 0 },
+        waiting: Tally { profiles: 3, samples: 6, bytes: 0 },
+        poisoned: Tally::one(4, 0),
         last_success: Some(WallNanos(1_700_000_014_000_000_000)),
-        set_aside: Lost { profiles: 1, samples: 4 },
-        found: 40,
-        stored: [("waiting", 9), ("too_old", 5), ("set_aside", 4)],
-        ..Endpoint::default()
+        held: Some(Held { cause: RetryCause::Timeout, until: MonotonicNanos(2_000_000_000) }),
+        ..EndpointAccount::default()
     };
-    endpoint.dropped.insert("evicted", Lost { profiles: 2, samples: 20 });
     endpoint.retries.insert(RetryCause::Timeout, 6);
-    endpoint.refused.insert(RefusalCause::TooLarge, Lost { profiles: 1, samples: 17_000 });
-    account.endpoints.insert("a \"b\"".into(), endpoint);
+    endpoint.dropped.insert(DropReason::Evicted, Tally { profiles: 2, samples: 20, bytes: 0 });
+    endpoint.dropped.insert(DropReason::Refused, Tally::one(17_000, 0));
+    endpoint.refused.insert(RefusalCause::TooLarge, Tally::one(17_000, 0));
+    let key = EndpointKey::new("http://a", "");
+    let endpoint = (Endpoint { key, name: "a \"b\"".to_owned(), takes_back: None }, endpoint);
+    account.spool.endpoints.push(endpoint);
     account
 }
 
@@ -117,18 +128,18 @@ fn the_documentation_lists_every_metric() {
 `flamekeeper daemon` tells about itself at `/metrics`, in the OpenMetrics format that Prometheus reads. Counters count
 from the start of the daemon. A number that cannot be known is left out. This page is written by a test from the code.
 
-How to check that nothing was lost: every sample is at one place. Once the daemon has ended, as its last lines say, and but for the
-window in progress at any time,
+How to check that nothing was lost: every sample is at one place. To the sample, the first once the daemon has ended (before, the
+window in progress is missing), the second for each endpoint and at any moment,
 
 ```text
-samples_total                        = samples_left_out_total + losses_total{cause=\"naming_behind\"} + profile_samples_total
-spool_found_samples_total            = push_samples_total + spool_samples (all states)
-  + profile_samples_total                + spool_dropped_samples_total (all reasons)
+samples_total             = samples_left_out_total + losses_total{cause=\"naming_behind\"} + profile_samples_total
+spool_samples_taken_total = push_samples_total + spool_samples (all states)
+                            + spool_dropped_samples_total (all reasons) + push_refused_samples_total (all causes)
 ```
 
-to the sample, the second for each endpoint (one that is added later starts with what is in the spool then). What could not be sampled
-at all is in `losses_total{cause=\"sample_ring_full\"}`. The other causes of `losses_total` are of names, stacks or process events: their
-samples are in the totals. What the database refused for good is among the dropped, and by its cause in `push_refused_samples_total`.
+What came into the spool is what earlier runs left there and `profile_samples_total`. What could not be sampled at all is in
+`losses_total{cause=\"sample_ring_full\"}`. The other causes of `losses_total` are of names, stacks or process events: their samples are
+in the totals.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -192,11 +203,21 @@ fn numbers_come_out_as_they_went_in() {
     assert_eq!(value("http_requests", "{route=\"/metrics\",status=\"200\"}"), 7.0);
     assert_eq!(value("push_retries", "{endpoint=\"a \\\"b\\\"\",cause=\"timeout\"}"), 6.0);
     assert_eq!(value("push_refused_samples", "{endpoint=\"a \\\"b\\\"\",cause=\"too_large\"}"), 17_000.0);
-    assert_eq!(value("push_refused_samples", "{endpoint=\"a \\\"b\\\"\",cause=\"too_many_attempts\"}"), 4.0);
-    assert_eq!(value("spool_found_samples", "{endpoint=\"a \\\"b\\\"\"}"), 40.0);
-    assert_eq!(value("spool_samples", "{endpoint=\"a \\\"b\\\"\",state=\"too_old\"}"), 5.0);
-    assert_eq!(value("spool_dropped_samples", "{endpoint=\"a \\\"b\\\"\",reason=\"evicted\"}"), 20.0);
+    assert_eq!(value("spool_samples", "{endpoint=\"a \\\"b\\\"\",state=\"too_many_attempts\"}"), 4.0);
+    assert_eq!(value("spool_oldest_age_seconds", "{state=\"waiting\"}"), 45.0);
+    assert_eq!(value("push_backoff_seconds", "{endpoint=\"a \\\"b\\\"\"}"), 1.5);
     assert_eq!(value("build", "{version=\"1.2.3\",architecture=\"x86_64\",kernel=\"6.18.0\"}"), 1.0);
+}
+
+#[test]
+fn every_sample_of_the_spool_is_in_one_family() {
+    let families = full_families();
+    let sum = |name: &str| families[&format!("flamekeeper_{name}")].rows.values().sum::<f64>();
+    for what in ["profiles", "samples"] {
+        let went =
+            ["push_", "spool_", "spool_dropped_", "push_refused_"].map(|part| sum(&format!("{part}{what}")));
+        assert_eq!(sum(&format!("spool_{what}_taken")), went.iter().sum::<f64>(), "{what}: {went:?}");
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
     store.queue.ask(key(8), 1, Job::Vdso);
     assert!(matches!(store.rows(key(8), &files), RowsAt::Pending));
     let (asked, _) = store.queue.next().unwrap();
-    store.queue.finish(asked, Some(Err(UnwindError::GoTable { why: "cut" })));
+    store.queue.finish(asked, Some(Err(UnwindError::GoTable { why: "cut" })), RowsWork::default());
     assert!(!store.is_idle() && store.wait(Duration::ZERO));
     assert!(matches!(store.rows(key(8), &files), RowsAt::Pending), "not collected yet");
     store.collect();
@@ -64,7 +64,7 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
 fn the_worker_makes_the_rows_of_the_vdso() {
     let files = FileTable::new(0);
     let proc = ProcFs::host();
-    let mut store = RowStore::start(proc.clone(), None, || {}).unwrap();
+    let mut store = RowStore::start(proc.clone(), Clock::host(), None, || {}).unwrap();
     assert!(matches!(store.rows(RowKey::Vdso, &files), RowsAt::Pending));
     assert!(store.wait(Duration::from_secs(60)));
     store.collect();

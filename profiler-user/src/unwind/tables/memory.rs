@@ -82,6 +82,10 @@ fn full(what: &'static str) -> TableError {
 }
 
 impl Tables for MemoryTables {
+    fn blocks(&self) -> u32 {
+        u32::try_from(self.0.borrow().blocks.len()).unwrap()
+    }
+
     fn set_process(&mut self, tgid: Tgid, process: WalkedProcess) -> Result<(), TableError> {
         let mut held = self.0.borrow_mut();
         if held.processes_max.is_some_and(|max| held.processes.len() >= max) {

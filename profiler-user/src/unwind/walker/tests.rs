@@ -13,7 +13,7 @@ use crate::collect::Tid;
 use crate::collect::process_event::{FileHint, ProcessChange, ProcessEvent};
 use crate::elf::fixture::Fixture;
 use crate::elf::{BuildId, ElfHeaders, LoadSegment, vdso};
-use crate::host::ProcFs;
+use crate::host::{Clock, ProcFs};
 use crate::process::FileId;
 use crate::unwind::publisher::TABLES_BYTES_MIN;
 use crate::unwind::tables::memory::{Held, MemoryTables};
@@ -46,7 +46,8 @@ impl Host {
         let publisher = Publisher::new(Box::new(tables.clone()), TABLES_BYTES_MIN, Some(vdso));
         let proc = tempfile::tempdir().unwrap();
         let processes = ProcessTable::new(ProcFs::at(proc.path()), 64);
-        let walker = Walker::new(publisher, RowStore::start(ProcFs::host(), None, || {}).unwrap());
+        let walker =
+            Walker::new(publisher, RowStore::start(ProcFs::host(), Clock::host(), None, || {}).unwrap());
         let now = MonotonicNanos(1_000 * MILLIS);
         Self { walker, tables, processes, program, text, headers, now, proc }
     }
