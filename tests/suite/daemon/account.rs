@@ -115,7 +115,7 @@ pub(super) fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<
 /// Profiles that came again, by their ids; an error with all of those that had been answered before.
 pub(super) fn repeated(
     received: &[ReceivedProfile],
-    is_excused: impl Fn(&ReceivedProfile, &ReceivedProfile) -> bool,
+    mut is_excused: impl FnMut(&ReceivedProfile, &ReceivedProfile) -> bool,
 ) -> Result<BTreeSet<String>> {
     let mut last: BTreeMap<&str, &ReceivedProfile> = BTreeMap::new();
     let (mut again, mut wrongly) = (BTreeSet::new(), Vec::new());

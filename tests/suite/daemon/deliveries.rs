@@ -44,6 +44,23 @@ fn is_of(profile: &profiler_tests::ReceivedProfile, program: &str) -> bool {
 }
 
 #[test]
+fn samples_of_programs_that_a_rule_drops_are_counted_and_not_sent() -> Result<()> {
+    tool_or_skip!("go");
+    let machine = machine_or_skip!();
+    let peer = Pyroscope::start()?;
+    let _workload = Workload::build("c_frame_pointers")?.start()?;
+    let drop = r#"[{action = "drop", source_labels = ["service_name"], regex = "c_frame_pointers"}]"#;
+    let daemon = Daemon::start(&machine, &peer, &["--labels-relabel-configs", drop])?;
+    daemon.wait_for("samples that were left out, and a window of others", || {
+        Ok(daemon.metric("flamekeeper_samples_left_out_total")? > 20.0 && delivered(&peer)? > 0)
+    })?;
+    let words = daemon.end()?;
+    ensure!(words.left_out > 20, "{words:?}");
+    ensure!(!peer.state()?.received.iter().any(|profile| is_of(profile, "c_frame_pointers")));
+    ensure_all_arrived(&words, &peer)
+}
+
+#[test]
 fn an_outage_loses_nothing() -> Result<()> {
     tool_or_skip!("go");
     let machine = machine_or_skip!();

@@ -3,6 +3,7 @@
 mod account;
 mod deliveries;
 mod faults;
+mod kills;
 mod lost_answers;
 mod pods;
 mod rights;
@@ -74,15 +75,9 @@ impl Daemon {
         Ok(values.sum())
     }
 
-    /// Waits until something holds, looking every 100 ms.
-    fn wait_for(&self, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-        for _ in 0..600 {
-            if holds()? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        bail!("{what}: not within {WITHIN:?}")
+    /// Waits until something holds.
+    fn wait_for(&self, what: &str, holds: impl FnMut() -> Result<bool>) -> Result<()> {
+        wait_for(what, holds)
     }
 
     /// Ends it by SIGTERM; what it says at its end, which adds up.
@@ -92,6 +87,17 @@ impl Daemon {
         words.ensure_balance()?;
         Ok(words)
     }
+}
+
+/// Waits until something holds, looking every 20 ms.
+fn wait_for(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..3000 {
+        if holds()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("{what}: not within {WITHIN:?}")
 }
 
 fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
