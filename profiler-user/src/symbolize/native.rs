@@ -216,7 +216,7 @@ impl NativeNamer {
     ) -> Result<(), SymbolizeError> {
         let unknown: Vec<ElfVaddr> =
             sorted.iter().copied().filter(|at| known.code.get(at.0).is_none()).collect();
-        if unknown.is_empty() || !budget.has_some() {
+        if unknown.is_empty() || !budget.has_some() || budget.is_before(known.read_again_at) {
             return Ok(());
         }
         let (found, limit) = (source.sections.debug_bytes(), DEBUG_BYTES_MAX);
@@ -225,7 +225,8 @@ impl NativeNamer {
         }
         let room = known.code.room();
         let read = self.debug_reader.read(&source.file, &unknown, room);
-        budget.charge(read.as_ref().map_or(READER_CPU_MAX, |read| read.cpu));
+        let again_at = budget.charge(read.as_ref().map_or(READER_CPU_MAX, |read| read.cpu));
+        known.read_again_at = again_at.unwrap_or_default();
         // The reader may be in a stranger's hands.
         for (range, code) in read?.ranges.into_iter().take(unknown.len() + room) {
             known.code.keep(range.start, range, code.as_ref(), &mut known.texts);

@@ -2,7 +2,8 @@
 //! than one that stands still.
 //!
 //! A bucket: full at first, for the first windows have most to learn, then filled by a share of the time that passes.
-//! Who finds it empty waits for a later window.
+//! Who finds it empty waits for a later window. So does a file that was just read: most of what a reading costs is the same for
+//! one address as for a hundred, and every window brings some new ones.
 
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ struct Bucket {
     left_nanos: i64,
     filled_at: Option<MonotonicNanos>,
 }
+
+/// Between two readings of a file at least.
+const PAUSE_MIN: Duration = Duration::from_secs(60);
+/// And so many times what the last one took: 0.05 % of a CPU for one file.
+const PAUSE_FACTOR: u32 = 2_000;
 
 impl ReaderBudget {
     /// For a single window, which is to be complete.
@@ -56,11 +62,18 @@ impl ReaderBudget {
         Some(Duration::from_nanos(u64::try_from(bucket.left_nanos).unwrap_or(0)))
     }
 
-    /// Takes what a reader took.
-    pub(super) fn charge(&mut self, cpu: Duration) {
-        if let Some(bucket) = &mut self.limited {
-            bucket.left_nanos = bucket.left_nanos.saturating_sub(nanos(cpu));
-        }
+    /// Takes what a reader took. Gives when the same file may be read again; `None` at once.
+    pub(super) fn charge(&mut self, cpu: Duration) -> Option<MonotonicNanos> {
+        let bucket = self.limited.as_mut()?;
+        bucket.left_nanos = bucket.left_nanos.saturating_sub(nanos(cpu));
+        let pause = cpu.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN);
+        let now = bucket.filled_at?;
+        Some(MonotonicNanos(now.0.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX))))
+    }
+
+    /// Whether it is not yet time for what may be done from then on. Goes by the time when it was filled.
+    pub(super) fn is_before(&self, then: MonotonicNanos) -> bool {
+        self.limited.as_ref().and_then(|bucket| bucket.filled_at).is_some_and(|now| now < then)
     }
 }
 
@@ -88,6 +101,22 @@ mod tests {
         budget.fill(at(1_000_000));
         budget.charge(full);
         assert!(!budget.has_some());
+    }
+
+    #[test]
+    fn a_file_that_was_read_waits_by_what_it_took() {
+        let at = |second: u64| MonotonicNanos(second * 1_000_000_000);
+        let mut budget = ReaderBudget::limited(Duration::from_secs(1), 500_000);
+        budget.fill(at(100));
+        assert_eq!(budget.charge(Duration::from_millis(1)), Some(at(160)));
+        let again = budget.charge(Duration::from_millis(50)).unwrap();
+        assert_eq!(again, at(200));
+        assert!(budget.is_before(again));
+        budget.fill(at(200));
+        assert!(!budget.is_before(again));
+        let mut unlimited = ReaderBudget::unlimited();
+        unlimited.fill(at(100));
+        assert_eq!((unlimited.charge(Duration::from_secs(9)), unlimited.is_before(again)), (None, false));
     }
 
     #[test]

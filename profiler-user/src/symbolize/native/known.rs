@@ -14,6 +14,7 @@ use profiler_common::address::ElfVaddr;
 
 use super::debug_code::DebugCode;
 use crate::elf::ElfHeaders;
+use crate::host::MonotonicNanos;
 use crate::symbolize::spans::{Spans, entry_bytes};
 use crate::symbolize::symtab::{FoundSymbol, Symbol};
 use crate::symbolize::{NamedAddress, NamedLine};
@@ -39,6 +40,8 @@ pub struct KnownFile {
     pub(super) code: DebugCode,
     pub(super) texts: Texts,
     pub(super) debug: DebugState,
+    /// Its debug information is not read before.
+    pub(super) read_again_at: MonotonicNanos,
     /// Whether Go's own table is there, once that is known.
     pub(super) is_go: Option<bool>,
     /// Of the names alone.
