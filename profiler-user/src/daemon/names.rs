@@ -70,6 +70,8 @@ pub(super) struct Names {
     handed_over: u64,
     /// What is handed over at the end.
     last: Option<Vec<Work>>,
+    /// Of a window whose end found the queue full: it ends with the next one.
+    unended: Option<Times>,
     /// Pieces that found the queue full, and samples in them.
     lost: u64,
     lost_samples: u64,
@@ -88,7 +90,7 @@ impl Names {
         let mut namer = Namer { windows, put, status: Arc::clone(&status), clock };
         let work_on = move |()| namer.work(&waiting);
         let thread = thread::start("names", Role::Naming, kernel, || Ok(()), work_on)?;
-        Ok(Self { work, thread, status, last: None, handed_over: 0, lost: 0, lost_samples: 0 })
+        Ok(Self { work, thread, status, last: None, handed_over: 0, unended: None, lost: 0, lost_samples: 0 })
     }
 
     /// What is handed over from now on is the last, and waits for room in [`Self::finish`].
@@ -98,6 +100,12 @@ impl Names {
 
     /// Hands over a piece of work. Never waits; what does not fit is lost.
     pub(super) fn hand_over(&mut self, work: Work) {
+        let work = match work {
+            Work::WindowEnd(times) => {
+                Work::WindowEnd(self.unended.take().map_or(times, |first| first.and(times)))
+            }
+            other => other,
+        };
         if let Some(last) = &mut self.last {
             return last.push(work);
         }
@@ -109,6 +117,7 @@ impl Names {
         self.lost += 1;
         match lost {
             Work::Segment(segment, _) => self.lost_samples += segment.window.samples(),
+            Work::WindowEnd(times) => self.unended = Some(times),
             Work::PullEnd(_, _, Some(reply)) => {
                 let reason = "naming is behind; try again".to_owned();
                 let _gone = reply.send(Err(PullError::Failed { reason }));
@@ -211,5 +220,46 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
             }
         };
         let _gone = reply.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::WallNanos;
+
+    #[test]
+    fn a_window_whose_end_found_no_room_ends_with_the_next_one() {
+        let (work, waiting) = sync_channel(1);
+        let (thread, status) = (std::thread::spawn(|| {}), Arc::default());
+        let mut names = Names {
+            work,
+            thread,
+            status,
+            handed_over: 0,
+            last: None,
+            unended: None,
+            lost: 0,
+            lost_samples: 0,
+        };
+        let end = |start: u64| {
+            Work::WindowEnd(Times {
+                started: WallNanos(start * 1_000_000_000),
+                duration: Duration::from_secs(15),
+            })
+        };
+        names.hand_over(end(0));
+        names.hand_over(end(15));
+        names.hand_over(end(30));
+        let ended = |waiting: &Receiver<Work>| match waiting.try_recv() {
+            Ok(Work::WindowEnd(times)) => (times.started.0 / 1_000_000_000, times.duration.as_secs()),
+            _ => panic!(),
+        };
+        assert_eq!((ended(&waiting), names.queue().refused), ((0, 15), 2));
+        names.hand_over(end(45));
+        assert_eq!((ended(&waiting), names.queue().length), ((15, 45), 2));
+        names.hand_over(end(60));
+        assert_eq!(ended(&waiting), (60, 15));
+        names.thread.join().unwrap();
     }
 }

@@ -37,6 +37,13 @@ pub(super) struct Times {
     pub(super) duration: Duration,
 }
 
+impl Times {
+    /// Together with what came right after it.
+    pub(super) fn and(self, next: Self) -> Self {
+        Self { started: self.started, duration: self.duration.saturating_add(next.duration) }
+    }
+}
+
 /// A pull, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PullId(pub(super) u64);

@@ -257,7 +257,7 @@ settings! {
 settings! {
     /// How it ends.
     pub struct Shutdown {
-        /// Time from SIGTERM until the last window is in the spool; whatever is not there by then is lost, and counted.
+        /// Time from SIGTERM until the last window is in the spool; whatever is not there by then is lost, and the log says so.
         drain_timeout: Duration =
             Key::new("shutdown.drain_timeout", "TIME").default("10s").between("1s", "5m").reload();
     }
