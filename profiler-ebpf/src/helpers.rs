@@ -137,6 +137,21 @@ pub fn count(what: Outcome) {
     }
 }
 
+/// Counts a loss of a process, and writes a line about it if user space has asked for lines before it loaded us.
+macro_rules! lose {
+    ($what:expr, $tgid:expr) => {{
+        // A function of its own: the line's parts would not fit on the tick's stack.
+        #[inline(never)]
+        fn tell(tgid: u32) {
+            const WORDS: &str = $what.words();
+            aya_log_ebpf::debug!((), "process {}: {}", tgid, WORDS);
+        }
+        crate::helpers::count($what);
+        tell($tgid);
+    }};
+}
+pub(crate) use lose;
+
 /// Adds a run of a program that began at this time. Costs a reading of the clock, some 20 ns; a tick reads it at its entry
 /// anyway.
 #[inline(always)]

@@ -39,6 +39,6 @@ fn follow(ctx: &RawTracePointContext) {
     }
     let child = Target { start_time: start_time(child, &config), sampled: 1, follow_children: 1 };
     if TARGETS.insert(child_tgid, child, 0).is_err() {
-        helpers::count(Outcome::TargetTableFull);
+        helpers::lose!(Outcome::TargetTableFull, child_tgid);
     }
 }

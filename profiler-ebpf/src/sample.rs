@@ -135,7 +135,7 @@ fn define(walked: &Walked, flags: u8, sample: &SampleEvent, scratch: &mut StackS
         unsafe { *known = walked.hash };
         helpers::count(Outcome::Definitions);
     } else {
-        helpers::count(Outcome::DefinitionRingFull);
+        helpers::lose!(Outcome::DefinitionRingFull, sample.tgid);
     }
 }
 
@@ -150,7 +150,11 @@ fn send(sample: &SampleEvent, wakeup_bytes: u32) {
             wake,
         )
     };
-    helpers::count(if sent { Outcome::Samples } else { Outcome::SampleRingFull });
+    if sent {
+        helpers::count(Outcome::Samples);
+    } else {
+        helpers::lose!(Outcome::SampleRingFull, sample.tgid);
+    }
 }
 
 /// When the task's process started, 0 without BTF.

@@ -30,7 +30,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
     let sent = count_snapshot(sample);
     if is_filling_up || sent > config.snapshots_a_span {
-        helpers::count(Outcome::SnapshotRefused);
+        helpers::lose!(Outcome::SnapshotRefused, sample.tgid);
         return false;
     }
     let Some(scratch) = SNAPSHOT.get_ptr_mut(0) else {
@@ -67,7 +67,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
     let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };
     if !sent {
-        helpers::count(Outcome::SnapshotRefused);
+        helpers::lose!(Outcome::SnapshotRefused, sample.tgid);
         return false;
     }
     helpers::count(Outcome::Samples);

@@ -52,10 +52,11 @@ async fn run(args: &Args) -> Result<()> {
         include_self: false,
         keep_timeline: false,
         open_files_max: 1024,
+        kernel_log: false,
     };
     let mut session = Session::open(config, &host, Everyone, Default::default())?;
     session.start()?;
-    let mut namer = Namer::of_many_windows(&host.proc, &host.proc.path("kallsyms"));
+    let mut namer = Namer::of_many_windows(&host.proc, None);
     println!(
         "| window | samples | places | named | waiting | ms of CPU | of it readers | MiB resident | descriptors |"
     );

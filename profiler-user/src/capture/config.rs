@@ -26,6 +26,8 @@ pub struct SessionConfig {
     /// File descriptors that sampled files may hold, if the process may have as many. Between two cuts all that were
     /// sampled are kept open, so that a file that is deleted meanwhile is named: a session that is cut once needs many.
     pub open_files_max: usize,
+    /// Whether the kernel half writes a line about each loss, at debug level.
+    pub kernel_log: bool,
 }
 
 /// Which processes are sampled: all of them if nothing is said.

@@ -36,7 +36,7 @@ use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos, ProcFs};
 use crate::process::table::ProcessTable;
 use crate::sample::capabilities::Capabilities;
-use crate::sample::{Hertz, Loaded, Sampler, TickSource, online_cpus};
+use crate::sample::{Hertz, KernelLog, LoadOptions, Loaded, Sampler, TickSource, online_cpus};
 use crate::unwind::publisher::blocks_within;
 use crate::unwind::snapshots::Snapshots;
 use crate::unwind::walker::Walker;
@@ -66,6 +66,7 @@ pub struct Session<A> {
     leaves_out_helpers: bool,
     rights: Arc<dyn Rights>,
     sampler: Sampler,
+    log: Option<KernelLog>,
     ring: AsyncFd<SampleRing>,
     rounds: Rounds,
     silence: Silence,
@@ -122,8 +123,9 @@ impl<A: Admission> Session<A> {
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks).min(config.open_files_max);
-        let Loaded { mut sampler, ticks, ring, walker: tables } =
-            Sampler::load(&sampler_config, ring_bytes, &host.proc)?;
+        let options = LoadOptions { ring_bytes, writes_lines: config.kernel_log };
+        let Loaded { mut sampler, ticks, ring, walker: tables, log } =
+            Sampler::load(&sampler_config, options, &host.proc)?;
         let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.
         let side_band = SideBand::open(cpus)?;
@@ -152,6 +154,7 @@ impl<A: Admission> Session<A> {
             leaves_out_helpers: !config.include_self && !config.scope.own_children,
             rights,
             sampler,
+            log,
             ring,
             rounds,
             side_band,
@@ -353,6 +356,9 @@ impl<A: Admission> Session<A> {
             RingEvent::Stack(stack) => stacks.define(stack),
         });
         self.side_band.drain(|event| merge.event(event));
+        if let Some(log) = &mut self.log {
+            log.take();
+        }
         let mut merge = std::mem::take(&mut self.merge);
         merge.release(horizon, |happening| match happening {
             Happening::Process(event) => self.processes.apply(event),

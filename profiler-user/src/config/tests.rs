@@ -368,7 +368,7 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         unwind = "rows"                                  # default
         unwind_tables_max = "64MiB"                      # default
         cache_dir = ""                                   # config.toml:4
-        kernel_symbols = "/proc/kallsyms"                # default
+        # kernel_symbols: not set
         include_self = false                             # default
 
         [budget]

@@ -103,7 +103,8 @@ pub async fn run(
     let mut session = open_session(&config, host, kernel, sources)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
-    let namer = Namer::of_many_windows(&host.proc, &config.sampling.kernel_symbols);
+    let kernel_symbols = config.sampling.kernel_symbols.clone();
+    let namer = Namer::of_many_windows(&host.proc, kernel_symbols);
     let windows =
         Windows::new(host.clone(), namer, config.profile.size_limits(), label_budget(&config, host));
     let to_spool = spool.clone();
@@ -200,6 +201,7 @@ fn open_session(
         include_self: config.sampling.include_self,
         keep_timeline: false,
         open_files_max: OPEN_FILES_MAX,
+        kernel_log: config.log.level.to_tracing() >= tracing::Level::DEBUG,
     };
     let (entered, is_entered) = sync_channel(1);
     let surroundings = Surroundings {

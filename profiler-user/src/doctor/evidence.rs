@@ -15,7 +15,7 @@ use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::{
     KernelFeatureError, max_sample_rate, perf_cpu_clock, perf_hardware_cycles, perf_ring, task_offsets,
 };
-use crate::sample::{Hertz, Sampler, TickSource};
+use crate::sample::{Hertz, LoadOptions, Sampler, TickSource};
 
 /// Size of the ring that the trial of the sampling program asks for, bytes.
 const SAMPLE_RING_BYTES: u32 = 8 << 20;
@@ -245,8 +245,9 @@ fn run_sampler(proc: &ProcFs, sys: &SysFs) -> Result<usize, String> {
         task: task_offsets(sys).unwrap_or_default(),
         ..SamplerConfig::default()
     };
+    let options = LoadOptions { ring_bytes: SAMPLE_RING_BYTES, writes_lines: false };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
-    let mut loaded = Sampler::load(&config, SAMPLE_RING_BYTES, proc).map_err(|error| error.to_string())?;
+    let mut loaded = Sampler::load(&config, options, proc).map_err(|error| error.to_string())?;
     loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
 }
 

@@ -101,6 +101,7 @@ impl Config {
                     include_self: args.include_self,
                     keep_timeline: false, // what the outputs need is not known yet
                     open_files_max: usize::MAX,
+                    kernel_log: false,
                 },
                 duration: args.duration,
                 outputs: args.outputs,

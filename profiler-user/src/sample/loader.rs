@@ -20,6 +20,7 @@ use profiler_common::unwind_rule::Rule;
 
 use super::SampleError;
 use super::attach::Ticks;
+use super::kernel_log::{self, KernelLog};
 use crate::allocator::give_back_freed_memory;
 use crate::host::ProcFs;
 
@@ -55,6 +56,17 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     /// The walker's tables, if stacks are walked by rows.
     pub walker: Option<WalkerMaps>,
+    /// Its lines, if it writes any.
+    pub log: Option<KernelLog>,
+}
+
+/// How to load it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// Of the ring of samples: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Whether it writes a line about each loss.
+    pub writes_lines: bool,
 }
 
 /// A block of unwind rows.
@@ -81,9 +93,7 @@ pub struct WalkerMaps {
 
 impl Sampler {
     /// Loads the programs; nothing ticks yet.
-    ///
-    /// `ring_bytes` must be a power of two and a multiple of the page size.
-    pub fn load(config: &SamplerConfig, ring_bytes: u32, proc: &ProcFs) -> Result<Loaded, SampleError> {
+    pub fn load(config: &SamplerConfig, options: LoadOptions, proc: &ProcFs) -> Result<Loaded, SampleError> {
         let mut loader = EbpfLoader::new();
         if config.flags & WALK_BY_ROWS == 0 {
             // 9 MB that nobody would look at.
@@ -91,10 +101,15 @@ impl Sampler {
                 loader.map_max_entries(map, 1);
             }
         }
+        let (log_level, log_bytes) = kernel_log::settings(options.writes_lines);
+        if let Some(bytes) = log_bytes {
+            loader.map_max_entries(kernel_log::RING, bytes);
+        }
         let mut ebpf = loader
             .btf(None) // no relocations against the kernel's types
             .override_global("CONFIG", config, true)
-            .map_max_entries("EVENTS", ring_bytes)
+            .override_global(aya_log::LEVEL, log_level, true)
+            .map_max_entries("EVENTS", options.ring_bytes)
             .load(OBJECT)
             .map_err(|source| SampleError::Load { source: Box::new(source) })?;
         // `EbpfLoader::new` parses the kernel's types whether they are wanted or not: 15 MB in small pieces.
@@ -113,7 +128,8 @@ impl Sampler {
         if config.flags & FOLLOW_CHILDREN != 0 {
             follow_forks(&mut ebpf)?;
         }
-        Ok(Loaded { sampler, ticks: Ticks::load(ebpf)?, ring, walker })
+        let log = options.writes_lines.then(|| KernelLog::of(&mut ebpf)).transpose()?;
+        Ok(Loaded { sampler, ticks: Ticks::load(ebpf)?, ring, walker, log })
     }
 
     /// Lets the filter take a process, or only its children.

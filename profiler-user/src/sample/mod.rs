@@ -7,6 +7,7 @@
 //!   bpf_trial.rs        the smallest program and ring buffer, tried
 //!   btf.rs              the kernel's own type information → member offsets
 //!   loader.rs           object → programs and maps
+//!   kernel_log.rs       lines that the kernel half writes
 //!   attach.rs           programs → ticks on every CPU
 //! ```
 
@@ -16,8 +17,10 @@ pub mod btf;
 pub mod capabilities;
 mod error;
 pub mod kernel_features;
+mod kernel_log;
 mod loader;
 
 pub use attach::{Hertz, TickSource, Ticks, online_cpus};
 pub use error::{SampleError, chain};
-pub use loader::{Loaded, RowBlockMap, Sampler, WalkerMaps, make_row_block};
+pub use kernel_log::KernelLog;
+pub use loader::{LoadOptions, Loaded, RowBlockMap, Sampler, WalkerMaps, make_row_block};

@@ -4,7 +4,7 @@
 //! leaves its places unnamed and is counted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,10 +69,10 @@ impl Namer {
     /// For windows without end: reading debug information is limited to a share of the time, so that names may say less
     /// at first than in later windows.
     ///
-    /// `kernel_symbols` is the kernel's list of its functions, which may be hidden at its own place.
-    pub fn of_many_windows(proc: &ProcFs, kernel_symbols: &Path) -> Self {
+    /// `kernel_symbols` is the kernel's list of its functions, where it is hidden at its own place.
+    pub fn of_many_windows(proc: &ProcFs, kernel_symbols: Option<PathBuf>) -> Self {
         let budget = ReaderBudget::limited(READER_FULL, READER_NANOS_A_SECOND);
-        let kernel = KernelNamer::new(kernel_symbols.to_owned());
+        let kernel = KernelNamer::new(kernel_symbols.unwrap_or_else(|| proc.path("kallsyms")));
         Self::with_reader(proc, kernel, DebugReader::this_program(proc), budget, PerfMaps::of_many_windows())
     }
 

@@ -4,6 +4,7 @@ mod account;
 mod deliveries;
 mod faults;
 mod kills;
+mod log;
 mod lost_answers;
 mod pods;
 mod rights;

@@ -51,10 +51,9 @@ settings! {
         cache_dir: Option<PathBuf> =
             Key::new("sampling.cache_dir", "FOLDER").default("/var/cache/flamekeeper").empty_counts();
 
-        /// The kernel's list of its functions, for names of kernel frames.
-        ///
-        /// Where a service manager hides `/proc/kallsyms`, another place where it can be seen.
-        kernel_symbols: PathBuf = Key::new("sampling.kernel_symbols", "FILE").default("/proc/kallsyms");
+        /// Where the kernel's list of its functions can be seen, if a service manager hides that of `/proc`.
+        kernel_symbols: Option<PathBuf> =
+            Key::new("sampling.kernel_symbols", "FILE").example("\"/run/flamekeeper-kallsyms\"");
 
         /// Do not leave flamekeeper itself out.
         include_self: bool = Key::new("sampling.include_self", "BOOL").default("false");
@@ -247,6 +246,8 @@ settings! {
     /// What it says of itself on stderr.
     pub struct Log {
         /// How much: `error`, `warn`, `info`, `debug` or `trace`.
+        ///
+        /// `debug` at the start also has the kernel half write a line about each sample or stack that it loses.
         level: LogLevel = Key::new("log.level", "LEVEL").default("info").reload();
 
         /// `logfmt` or `json`, a line each.
