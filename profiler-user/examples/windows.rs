@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use profiler_user::capture::admission::Everyone;
-use profiler_user::capture::{Scope, Session, SessionConfig, Unwind};
+use profiler_user::capture::{Kept, Scope, Session, SessionConfig, Unwind};
 use profiler_user::host::{Clock, Host, MonotonicNanos, ProcFs};
 use profiler_user::sample::{Hertz, TickSource};
 use profiler_user::symbolize::dwarf;
@@ -52,6 +52,7 @@ async fn run(args: &Args) -> Result<()> {
         include_self: false,
         keep_timeline: false,
         open_files_max: 1024,
+        kept: Kept::FOR_GOOD,
         kernel_log: false,
     };
     let mut session = Session::open(config, &host, Everyone, Default::default())?;

@@ -26,8 +26,27 @@ pub struct SessionConfig {
     /// File descriptors that sampled files may hold, if the process may have as many. Between two cuts all that were
     /// sampled are kept open, so that a file that is deleted meanwhile is named: a session that is cut once needs many.
     pub open_files_max: usize,
+    /// What is kept of what was seen, so that it need not be asked for or made again.
+    pub kept: Kept,
     /// Whether the kernel half writes a line about each loss, at debug level.
     pub kernel_log: bool,
+}
+
+/// Bounds of what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Frames of stacks that the kernel half has defined, of 16 bytes each.
+    pub frames: usize,
+    /// Bytes of unwind rows, for stacks that are walked here and for the walker's tables.
+    pub row_bytes: usize,
+}
+
+impl Kept {
+    /// For a capture of seconds or minutes at a high rate: 32 MB of frames; rows of node, a JVM and rustc's driver together
+    /// are 11 MB.
+    pub const CAPTURE: Self = Self { frames: 2 << 20, row_bytes: 24 << 20 };
+    /// For months at a low rate: 8 MB of frames, some ten minutes of stacks none of which comes again.
+    pub const FOR_GOOD: Self = Self { frames: 1 << 19, row_bytes: 12 << 20 };
 }
 
 /// Which processes are sampled: all of them if nothing is said.

@@ -19,6 +19,6 @@ mod setup;
 mod silence;
 mod targets;
 
-pub use config::{Scope, SessionConfig, Unwind};
+pub use config::{Kept, Scope, SessionConfig, Unwind};
 pub use error::CaptureError;
 pub use session::{Progress, Session};

@@ -51,8 +51,6 @@ const BETWEEN_ROUNDS_MIN: Duration = Duration::from_millis(5);
 const IN_FLIGHT_NANOS: u64 = 1_000_000;
 /// Processes that a round reads about ahead of their first sample: 50 are some 4 ms.
 const READ_AHEAD: usize = 50;
-/// Frames of the definitions that are kept: 32 MB.
-const FRAMES_MAX: usize = 2 << 20;
 
 /// Sampling in progress.
 pub struct Session<A> {
@@ -160,7 +158,7 @@ impl<A: Admission> Session<A> {
             side_band,
             targets,
             merge: Merge::default(),
-            stacks: DefinedStacks::with_frames(FRAMES_MAX),
+            stacks: DefinedStacks::with_frames(config.kept.frames),
             processes: ProcessTable::new(host.proc.clone(), descriptors_max),
             window: Window::new(config.keep_timeline),
             walker,

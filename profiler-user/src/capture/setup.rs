@@ -56,8 +56,9 @@ pub(super) fn walker(
     warnings: &mut Vec<String>,
 ) -> Result<Walker, CaptureError> {
     let cache = row_cache(config, warnings);
-    let store = RowStore::start(host.proc.clone(), host.clock, cache, begin_rows_thread)
-        .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
+    let store =
+        RowStore::start(host.proc.clone(), host.clock, cache, config.kept.row_bytes, begin_rows_thread)
+            .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
     let tables = Box::new(KernelTables::new(tables, Box::new(move || rights.row_block())));
     // Without its headers the vdso is walked by frame pointers.
     let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();

@@ -57,7 +57,7 @@ fn an_option_wins_over_a_variable_over_the_file_over_the_default() {
     let config = given.load().unwrap().config.sampling;
     assert_eq!((config.rate.get(), config.window.as_secs()), (49, 20));
     assert_eq!(config.unwind, crate::cli::UnwindArg::FramePointers);
-    assert_eq!(config.unwind_tables_max.as_u64(), 64 << 20);
+    assert_eq!(config.unwind_tables_max.as_u64(), 32 << 20);
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn what_is_in_force_is_shown_with_its_origins_and_without_secrets() {
         rate = 49                                        # config.toml:3
         window = "1m 30s"                                # --window
         unwind = "rows"                                  # default
-        unwind_tables_max = "64MiB"                      # default
+        unwind_tables_max = "32MiB"                      # default
         cache_dir = ""                                   # config.toml:4
         # kernel_symbols: not set
         include_self = false                             # default

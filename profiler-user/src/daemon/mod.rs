@@ -37,7 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::attribute::kubernetes::PodEnvironment;
 use crate::capture::rights::Surroundings;
-use crate::capture::{CaptureError, Scope, Session, SessionConfig};
+use crate::capture::{CaptureError, Kept, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
@@ -201,6 +201,7 @@ fn open_session(
         include_self: config.sampling.include_self,
         keep_timeline: false,
         open_files_max: OPEN_FILES_MAX,
+        kept: Kept::FOR_GOOD,
         kernel_log: config.log.level.to_tracing() >= tracing::Level::DEBUG,
     };
     let (entered, is_entered) = sync_channel(1);

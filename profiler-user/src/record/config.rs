@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::capture::{Scope, SessionConfig, Unwind};
+use crate::capture::{Kept, Scope, SessionConfig, Unwind};
 use crate::cli::{RecordArgs, UnwindArg};
 use crate::deliver::file::Format;
 use crate::host::ProcFs;
@@ -101,6 +101,7 @@ impl Config {
                     include_self: args.include_self,
                     keep_timeline: false, // what the outputs need is not known yet
                     open_files_max: usize::MAX,
+                    kept: Kept::CAPTURE,
                     kernel_log: false,
                 },
                 duration: args.duration,

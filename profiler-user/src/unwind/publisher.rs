@@ -392,7 +392,7 @@ mod tests {
         let all = u32::try_from(TEXT_PAGES).unwrap();
         publisher.pages.reserve(&mut tables.clone(), other, &(0..all - 1), NOW);
         publisher.pages.add_user(other);
-        let store = RowStore::start(ProcFs::host(), Clock::host(), None, || {}).unwrap();
+        let store = RowStore::start(ProcFs::host(), Clock::host(), None, 1 << 20, || {}).unwrap();
         let entry = WalkedProcess::default();
         let publish = |publisher: &mut Publisher, second: u64| {
             let now = MonotonicNanos(second * 1_000_000_000);

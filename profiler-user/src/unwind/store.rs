@@ -21,10 +21,6 @@ use crate::host::{Clock, ProcFs};
 use crate::process::FileId;
 use crate::process::files::FileTable;
 
-/// Bytes of rows that are kept, the ones asked for last: all libraries of a common host, or node, a JVM and
-/// rustc's driver together (11 MB). What was let go is read from the disk cache or made again.
-const KEPT_BYTES_MAX: usize = 24 << 20;
-
 /// What has rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
@@ -87,17 +83,18 @@ pub struct RowStore {
 }
 
 impl RowStore {
-    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this. `begin` is what the thread does
-    /// first.
+    /// Starts the thread that makes rows, and reads and writes the cache; it ends with this. Rows of so many bytes are kept, the
+    /// ones asked for last; what was let go is read from the cache or made again. `begin` is what the thread does first.
     pub fn start(
         proc: ProcFs,
         clock: Clock,
         cache: Option<RowCache>,
+        bytes_max: usize,
         begin: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let queue = Arc::new(RowQueue::default());
         worker::start(Arc::clone(&queue), proc, clock, cache, begin)?;
-        Ok(Self::over(queue, KEPT_BYTES_MAX))
+        Ok(Self::over(queue, bytes_max))
     }
 
     fn over(queue: Arc<RowQueue>, bytes_max: usize) -> Self {

@@ -45,7 +45,7 @@ settings! {
         unwind: UnwindArg = Key::new("sampling.unwind", "HOW").default("rows");
 
         /// Kernel memory that unwind tables may take; the coldest rows go first.
-        unwind_tables_max: ByteSize = Key::new("sampling.unwind_tables_max", "BYTES").default("64MiB");
+        unwind_tables_max: ByteSize = Key::new("sampling.unwind_tables_max", "BYTES").default("32MiB");
 
         /// Folder where unwind rows are kept for the next start, in 256 MiB at most; an empty name for nowhere.
         cache_dir: Option<PathBuf> =

@@ -64,7 +64,7 @@ fn what_cannot_be_used_has_its_reason_for_ever() {
 fn the_worker_makes_the_rows_of_the_vdso() {
     let files = FileTable::new(0);
     let proc = ProcFs::host();
-    let mut store = RowStore::start(proc.clone(), Clock::host(), None, || {}).unwrap();
+    let mut store = RowStore::start(proc.clone(), Clock::host(), None, 1 << 20, || {}).unwrap();
     assert!(matches!(store.rows(RowKey::Vdso, &files), RowsAt::Pending));
     assert!(store.wait(Duration::from_secs(60)));
     store.collect();

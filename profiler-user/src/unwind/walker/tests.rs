@@ -46,8 +46,10 @@ impl Host {
         let publisher = Publisher::new(Box::new(tables.clone()), TABLES_BYTES_MIN, Some(vdso));
         let proc = tempfile::tempdir().unwrap();
         let processes = ProcessTable::new(ProcFs::at(proc.path()), 64);
-        let walker =
-            Walker::new(publisher, RowStore::start(ProcFs::host(), Clock::host(), None, || {}).unwrap());
+        let walker = Walker::new(
+            publisher,
+            RowStore::start(ProcFs::host(), Clock::host(), None, 1 << 20, || {}).unwrap(),
+        );
         let now = MonotonicNanos(1_000 * MILLIS);
         Self { walker, tables, processes, program, text, headers, now, proc }
     }
