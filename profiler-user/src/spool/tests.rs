@@ -109,7 +109,7 @@ fn ls_is_a_table() {
         &spool,
         &[],
         expect![[r#"
-            SPOOL: 3 windows of web-1, 6.9 KiB
+            SPOOL: 3 windows of web-1, 6.8 KiB
             1.2 s of CPU time in 114 samples, 2026-11-22 10:15:00 to 2026-11-22 10:15:45 UTC
 
             STARTED (UTC)        DURATION  PROFILES  SAMPLES  CPU TIME     SIZE  http://pyroscope:4040   backup
@@ -127,15 +127,15 @@ fn ls_is_a_table() {
 
             STARTED (UTC)        DURATION  PROFILES  SAMPLES  CPU TIME     SIZE  http://pyroscope:4040  backup
             2026-11-22 10:15:00    15.0 s         2       38     0.4 s  2.3 KiB  too old                delivered
-                                                          19     0.2 s    759 B  too old                delivered  {pod="p-1", service_name="shop"}
-                                                          19     0.2 s    759 B  too old                delivered  {pod="p-1", service_name="api/v1"}
+                                                          19     0.2 s    740 B  too old                delivered  {pod="p-1", service_name="shop"}
+                                                          19     0.2 s    740 B  too old                delivered  {pod="p-1", service_name="api/v1"}
         "#]],
     );
     check_ls(
         &spool,
         &["--label", "service_name=shop", "--since", "40s"],
         expect![[r#"
-            SPOOL: 2 windows of web-1, 4.6 KiB (1 not selected)
+            SPOOL: 2 windows of web-1, 4.5 KiB (1 not selected)
             0.4 s of CPU time in 38 samples, 2026-11-22 10:15:15 to 2026-11-22 10:15:45 UTC
 
             STARTED (UTC)        DURATION  PROFILES  SAMPLES  CPU TIME     SIZE  http://pyroscope:4040  backup
@@ -201,13 +201,13 @@ fn ls_is_json() {
                 {
                   "cpu_seconds": 0.38383838,
                   "duration_seconds": 15.0,
-                  "file_bytes": 2345,
+                  "file_bytes": 2307,
                   "host": "web-1",
                   "id": "0000000000000001-0000000000000007",
                   "profile_count": 2,
                   "profiles": [
                     {
-                      "bytes": 759,
+                      "bytes": 740,
                       "cpu_seconds": 0.19191919,
                       "labels": {
                         "pod": "p-1",
@@ -220,7 +220,7 @@ fn ls_is_json() {
                       }
                     },
                     {
-                      "bytes": 759,
+                      "bytes": 740,
                       "cpu_seconds": 0.19191919,
                       "labels": {
                         "pod": "p-1",
@@ -306,8 +306,8 @@ fn export_by_service_is_a_file_each() {
     names.sort();
     assert_eq!(names, ["api_v1.pb.gz", "shop.pb.gz"]);
     expect![[r#"
-        wrote FOLDER/new/out/api_v1.pb.gz (798 B): 0.6 s of CPU time in 57 samples of api/v1, 3 windows from 2026-11-22 10:15:00 UTC
-        wrote FOLDER/new/out/shop.pb.gz (796 B): 0.6 s of CPU time in 57 samples of shop, 3 windows from 2026-11-22 10:15:00 UTC
+        wrote FOLDER/new/out/api_v1.pb.gz (781 B): 0.6 s of CPU time in 57 samples of api/v1, 3 windows from 2026-11-22 10:15:00 UTC
+        wrote FOLDER/new/out/shop.pb.gz (778 B): 0.6 s of CPU time in 57 samples of shop, 3 windows from 2026-11-22 10:15:00 UTC
     "#]].assert_eq(&ran.messages.replace(folder.path().to_str().unwrap(), "FOLDER"));
 }
 

@@ -17,7 +17,7 @@ mod table;
 
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{
-    Answer, Capture, Captured, Machine, PprofSample, Stacks, Verdict, Workload, ensure_near, skip, tool,
+    Answer, Capture, Captured, Machine, PprofSample, Stacks, Verdict, Workload, skip, tool,
 };
 
 /// Prime, so that no load of ours keeps in step with it.
@@ -121,9 +121,11 @@ impl Measured {
     fn ensure(&self, least: f64) -> Result<()> {
         self.verdict.ensure(least)?;
         if let Some(expected) = self.expected {
-            // 98 % is what must arrive; as much more would be time that nobody used.
+            // 98 % is what must arrive. More is time that the kernel does not book on the processes: a virtual machine gave up
+            // to 104 %, in runs with many exits, and what was too much lay in exit_mmap. Twice counted would be far more.
             let samples = f64::from(u32::try_from(self.verdict.samples)?);
-            ensure_near("samples against rate x CPU seconds", samples, expected, 0.02)?;
+            let share = samples / expected;
+            ensure!((0.98..1.06).contains(&share), "{samples} samples, {expected} by rate x CPU seconds");
         }
         self.ensure_own_figure()
     }
