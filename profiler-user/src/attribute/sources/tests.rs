@@ -141,19 +141,8 @@ fn the_documentation_shows_the_table() {
 
 #[test]
 fn a_bare_process_has_little() {
-    let bare = Sources {
-        executable_path: "".into(),
-        user_id: None,
-        is_kernel_thread: false,
-        cgroup: Arc::default(),
-        container: None,
-        pod: None,
-        language: None,
-        go: None,
-        ..full()
-    };
-    expect![[
-        r#"{__meta_process_comm="shop-main", __meta_process_executable_name="shop", __meta_process_pid="42"}"#
-    ]]
-    .assert_eq(&bare.labels().to_string());
+    let Sources { tgid, executable_name, .. } = full();
+    let bare = Sources::unread(tgid, executable_name);
+    expect![[r#"{__meta_process_executable_name="shop", __meta_process_pid="42"}"#]]
+        .assert_eq(&bare.labels().to_string());
 }
