@@ -59,9 +59,6 @@ pub struct Session<A> {
     clock: Clock,
     admission: A,
     own: Tgid,
-    own_children_before_exec: bool,
-    /// Processes that we start are readers of debug information, which are us as well.
-    leaves_out_helpers: bool,
     rights: Arc<dyn Rights>,
     sampler: Sampler,
     log: Option<KernelLog>,
@@ -148,8 +145,6 @@ impl<A: Admission> Session<A> {
             silence: Silence::default(),
             admission,
             own: Tgid(own),
-            own_children_before_exec: config.include_self,
-            leaves_out_helpers: !config.include_self && !config.scope.own_children,
             rights,
             sampler,
             log,

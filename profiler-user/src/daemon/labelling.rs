@@ -206,11 +206,11 @@ impl Labelling {
         id: ProcessId,
         is_kernel_thread: bool,
         processes: &ProcessTable,
+        now: MonotonicNanos,
     ) -> Option<Arc<Attribution>> {
         let sampled = processes.sampled_processes().get(id.0 as usize)?;
         let program = processes.program(sampled.tgid)?;
         let facts = ProcessFacts { tgid: sampled.tgid, run: sampled.key, is_kernel_thread, program };
-        let now: MonotonicNanos = self.host.clock.monotonic();
         Some(self.attributor.attribute(&facts, now))
     }
 }
@@ -218,8 +218,8 @@ impl Labelling {
 impl Admission for Labelling {
     fn admits(&mut self, sample: &RawSample, process: ProcessId, processes: &ProcessTable) -> bool {
         let is_kernel_thread = sample.user_outcome == Outcome::KernelThread;
-        let attribution = self.attribute(process, is_kernel_thread, processes);
         let now = self.host.clock.monotonic();
+        let attribution = self.attribute(process, is_kernel_thread, processes, now);
         let decision = attribution.as_ref().map(|known| self.attributor.decision(known, now));
         let is_admitted = decision.is_none_or(|decision| decision != Decision::Dropped);
         let index = process.0 as usize;

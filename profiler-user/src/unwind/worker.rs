@@ -49,14 +49,15 @@ impl Worker {
         // A thread of higher priority does the same, only less politely.
         let _as_it_is = rustix::process::nice(NICE);
         while let Some((key, job)) = self.queue.next() {
+            let reused = self.done.reused;
             let made = self.make(&job);
+            self.done.made += u64::from(self.done.reused == reused);
             self.done.cpu = self.clock.thread_cpu();
             self.queue.finish(key, made, self.done);
         }
     }
 
     fn make(&mut self, job: &Job) -> Made {
-        self.done.made += 1;
         match job {
             Job::File(file) => Some(self.rows_of(file)),
             Job::Vdso => {
@@ -90,7 +91,6 @@ impl Worker {
         let Ok(metadata) = file.metadata() else { return make() };
         let key = CacheKey::new(headers, &metadata);
         if let Some(rows) = cache.load(&key) {
-            self.done.made = self.done.made.saturating_sub(1);
             self.done.reused += 1;
             return Ok(rows);
         }

@@ -1,10 +1,11 @@
 //! What is sampled arrives: every sample, under its labels, through outages, and but for the window in progress a kill.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Capture, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
+use profiler_tests::{Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
 
 use super::Daemon;
 use super::account::{delivered, ensure_all_arrived};
+use super::faults::{Bench, clears_up, piles_up};
 
 #[test]
 fn every_sample_arrives_under_the_labels_of_its_process() -> Result<()> {
@@ -63,45 +64,31 @@ fn samples_of_programs_that_a_rule_drops_are_counted_and_not_sent() -> Result<()
 #[test]
 fn an_outage_loses_nothing() -> Result<()> {
     tool_or_skip!("go");
-    let machine = machine_or_skip!();
-    let peer = Pyroscope::start()?;
-    let _workload = Workload::build("c_frame_pointers")?.start()?;
-    let daemon = Daemon::start(&machine, &peer, &[])?;
-    daemon.wait_for("a first window", || Ok(delivered(&peer)? > 0))?;
-    peer.shut()?;
-    daemon
-        .wait_for("four windows in the spool", || Ok(daemon.metric("flamekeeper_spool_windows")? >= 4.0))?;
-    peer.open()?;
-    daemon.wait_for("an empty spool", || Ok(daemon.metric("flamekeeper_spool_windows")? == 0.0))?;
-    ensure_all_arrived(&daemon.end()?, &peer)
+    let bench = Bench::new(machine_or_skip!())?;
+    let daemon = bench.daemon(&[])?;
+    bench.delivers(&daemon)?;
+    bench.peer.shut()?;
+    piles_up(&daemon, 4.0)?;
+    bench.peer.open()?;
+    clears_up(&daemon)?;
+    ensure_all_arrived(&daemon.end()?, &bench.peer)
 }
 
 #[test]
 fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
     tool_or_skip!("go");
-    let machine = machine_or_skip!();
-    let peer = Pyroscope::start()?;
-    let _workload = Workload::build("c_frame_pointers")?.start()?;
-    let spool = tempfile::tempdir()?;
-    let folder = spool.path().join("spool").to_string_lossy().into_owned();
-    let start = || {
-        let capture = Capture::plain(["daemon", "--window", "1s", "--rate", "49", "--spool-dir", &folder])?;
-        Daemon::run(capture, &peer, &[])
-    };
-    peer.shut()?;
-    let killed = start()?;
-    let mut in_spool = 0.0;
-    killed.wait_for("three windows in the spool", || {
-        in_spool = killed.metric("flamekeeper_sampled_cpu_seconds_total")?;
-        Ok(killed.metric("flamekeeper_spool_windows")? >= 3.0 && in_spool > 0.0)
-    })?;
+    let bench = Bench::new(machine_or_skip!())?;
+    bench.peer.shut()?;
+    let killed = bench.daemon(&[])?;
+    piles_up(&killed, 3.0)?;
+    let in_spool = killed.metric("flamekeeper_sampled_cpu_seconds_total")?;
+    ensure!(in_spool > 0.0);
     killed.running.signal(Signal::KILL)?;
     drop(killed);
-    drop(machine);
-    peer.open()?;
-    let next = start()?;
+    bench.peer.open()?;
+    let next = bench.daemon(&[])?;
     next.wait_for("what the first one had", || {
-        let arrived = std::time::Duration::from_nanos(delivered(&peer)?);
+        let arrived = std::time::Duration::from_nanos(delivered(&bench.peer)?);
         Ok(arrived.as_secs_f64() >= in_spool)
     })?;
     let words = next.end()?;

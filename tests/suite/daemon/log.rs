@@ -27,7 +27,7 @@ impl Write for Written {
     }
 }
 
-/// Has a ring that nobody reads run over; gives what was logged, and how many lines were asked for.
+/// Has a ring that nobody reads run over; gives what was logged.
 fn lines_of(writes_lines: bool) -> Result<String> {
     let host = Host::new();
     let written = Written::default();

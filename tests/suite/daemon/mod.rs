@@ -44,19 +44,18 @@ impl Daemon {
         Ok(Self { http: http.to_owned(), running })
     }
 
-    /// Status and body of an answer.
+    /// Status and body of an answer. By HTTP/1.0: it is not cut into chunks, and ends with the connection.
     fn get(&self, path: &str) -> Result<(String, Vec<u8>)> {
         let mut stream = TcpStream::connect(&self.http)?;
         stream.set_read_timeout(Some(WITHIN))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let head_end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
         let body = answer.split_off(head_end + 4);
         let head = String::from_utf8_lossy(&answer);
         let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Ok((status, if is_chunked { unchunked(&body)? } else { body }))
+        Ok((status, body))
     }
 
     /// A metric's value, summed over its labels.
@@ -99,18 +98,4 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("{what}: not within {WITHIN:?}")
-}
-
-fn unchunked(mut body: &[u8]) -> Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    loop {
-        let line_end = body.windows(2).position(|two| two == b"\r\n").context("no chunk")?;
-        let length = usize::from_str_radix(std::str::from_utf8(&body[..line_end])?.trim(), 16)?;
-        let data = body.get(line_end + 2..line_end + 2 + length).context("a short chunk")?;
-        if length == 0 {
-            return Ok(whole);
-        }
-        whole.extend_from_slice(data);
-        body = body.get(line_end + 4 + length..).context("no next chunk")?;
-    }
 }

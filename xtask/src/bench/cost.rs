@@ -10,8 +10,8 @@
 //! | maps | `memlock` in fdinfo of each map, those that maps point to included |
 //! | wire | the database counts bytes on its connections below HTTP, both ways apart; without TLS here |
 //!
-//! Reading debug information has a budget of its own: 2 s at first, then 0.1 % of one CPU. While it is being used up, rounds cost
-//! more than later ones: `--warm-up` moves them behind that.
+//! Reading debug information has a budget of its own (`READER_FULL` and what follows it in symbolize/names.rs). While it is being
+//! used up, rounds cost more than later ones: `--warm-up` moves them behind that.
 //!
 //! What the load itself does in the kernel is not counted. Neither is what a tick costs outside of the program (the timer's
 //! interrupt): no account has it; `--part slowdown` shows it together with everything else.

@@ -80,7 +80,7 @@ pub(crate) struct Args {
     /// How long the soak takes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     minutes: u64,
-    /// Windows of the daemon before its first round; debug information is read for a hundred or so, within its budget
+    /// Windows of the daemon before its first round; in the first ones debug information is read, within its budget
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     warm_up: u32,
     /// How often everything is measured, instead of what suits the part

@@ -7,7 +7,7 @@ use profiler_common::outcome::Outcome;
 
 use super::Session;
 use crate::capture::admission::Admission;
-use crate::collect::{RawSample, StackHash};
+use crate::collect::{RawSample, StackHash, Tgid};
 use crate::process::table::SampleOwner;
 use crate::sample::Sampler;
 use crate::unwind::snapshots::{Unwalked, Walked};
@@ -18,10 +18,7 @@ const ROWS_WAIT_MAX: Duration = Duration::from_secs(5);
 impl<A: Admission> Session<A> {
     /// Takes a sample; all that happened before it has been applied.
     pub(super) fn sample(&mut self, sample: RawSample) {
-        // Before its exec the command is still us.
-        let is_us =
-            !self.own_children_before_exec && self.processes.is_fork_without_exec(sample.tgid, self.own);
-        if is_us || self.leaves_out_helpers && self.processes.is_child(sample.tgid, self.own) {
+        if !self.config.include_self && self.is_of_us(sample.tgid) {
             self.counts.add(Outcome::Filtered, 1);
             return;
         }
@@ -50,6 +47,15 @@ impl<A: Admission> Session<A> {
             sample.user_outcome = Outcome::CodeReplaced;
         }
         self.count(&sample, owner, None);
+    }
+
+    /// A child of ours is us: a reader of debug information, or, before its exec, the command that was asked for.
+    fn is_of_us(&self, tgid: Tgid) -> bool {
+        if self.config.scope.own_children {
+            self.processes.is_fork_without_exec(tgid, self.own)
+        } else {
+            self.processes.is_child(tgid, self.own)
+        }
     }
 
     /// Counts a sample whose stack was walked here.
