@@ -1,0 +1,118 @@
+//! Known-answer programs, recorded: the share of whole stacks, and what a sample cost.
+//!
+//! Shares are judged, not counts: an emulated CPU loses time that nobody books.
+
+use anyhow::{Context, Result, ensure};
+use profiler_tests::{Answer, Capture, Captured, Machine, Stacks, Workload};
+
+use crate::WORKLOADS;
+use crate::outcome::{Figures, Outcome};
+use crate::watch::{Cost, Watch};
+
+/// Enough for the least number of samples that [`Answer`] judges, from one busy thread.
+const RATE: [&str; 2] = ["-F", "199"];
+const DURATION: [&str; 2] = ["-d", "4s"];
+
+/// Of complete and named stacks.
+const LEAST: f64 = 0.99;
+
+/// The same of processes that live for milliseconds. What cannot be whole, the moments in which a program is being replaced
+/// or its stack's first pages are being made, takes an emulator ten times as long as a CPU.
+const LEAST_OF_SHORT_LIVES: f64 = 0.9;
+
+/// A workload by its file's name.
+pub(crate) fn workload(name: &str) -> Workload {
+    Workload::program(format!("{WORKLOADS}/{name}"))
+}
+
+/// The guest is ours alone; a missing privilege is a failure here.
+pub(crate) fn machine() -> Result<Machine> {
+    Machine::acquire()?.map_err(|reason| anyhow::anyhow!(reason))
+}
+
+/// The static program that most tests sample, and its known answer.
+pub(crate) fn plain() -> (Workload, Answer) {
+    (workload("c_recursion_static").args(["0", "40"]), recursion(40))
+}
+
+fn recursion(calls: usize) -> Answer {
+    let mut chain = vec!["main"];
+    chain.resize(1 + calls, "descend");
+    chain.push("burn_at_the_end");
+    Answer::program(&chain)
+}
+
+pub(crate) fn dynamic_c() -> Result<Outcome> {
+    watched(&workload("c_qsort"), &Answer::program(&["main", "sort_round", "compare", "burn_a_bit"]))
+}
+
+pub(crate) fn static_c() -> Result<Outcome> {
+    let (workload, answer) = plain();
+    watched(&workload, &answer)
+}
+
+pub(crate) fn signal_handler() -> Result<Outcome> {
+    let answer = Answer::program(&["main", "interrupted", "on_signal", "burn_in_handler"]);
+    watched(&workload("c_signal"), &answer.hot(0.2))
+}
+
+pub(crate) fn kernel_heavy() -> Result<Outcome> {
+    watched(&workload("c_kernel_reader"), &Answer::program(&["main", "read_zeroes"]))
+}
+
+pub(crate) fn signed_returns() -> Result<Outcome> {
+    if std::env::consts::ARCH != "aarch64" {
+        return Ok(Outcome::Untested("only arm64 signs return addresses".to_owned()));
+    }
+    watched(&workload("c_recursion_pac").args(["0", "40"]), &recursion(40))
+}
+
+pub(crate) fn fork_storm() -> Result<Outcome> {
+    let answer = Answer::program(&["main", "burn_briefly"]).from_the_first_instruction().hot(0.5);
+    let capture = Capture::record(&machine()?)?.args(RATE).output("p.folded");
+    judged(capture.command(&workload("c_storm").args(["300"])), &answer, LEAST_OF_SHORT_LIVES)
+}
+
+/// Some seconds of a process that runs for ever.
+pub(crate) fn watched(workload: &Workload, answer: &Answer) -> Result<Outcome> {
+    watched_by(workload, answer, |capture| capture)
+}
+
+/// The same, with a capture that is changed before it starts.
+pub(crate) fn watched_by(
+    workload: &Workload,
+    answer: &Answer,
+    change: impl FnOnce(Capture) -> Capture,
+) -> Result<Outcome> {
+    let running = workload.start()?;
+    let capture = Capture::record(&machine()?)?.args(RATE).args(DURATION).output("p.folded");
+    judged(change(capture.of(running.pid())), answer, LEAST)
+}
+
+fn judged(capture: Capture, answer: &Answer, least: f64) -> Result<Outcome> {
+    let (captured, cost) = costed(capture)?;
+    let stacks = captured.expect_code(0)?.folded("p.folded")?;
+    figures(&stacks, answer, least, cost).map(Outcome::Passed)
+}
+
+/// Runs it, and tells what its programs cost.
+fn costed(capture: Capture) -> Result<(Captured, Cost)> {
+    let running = capture.start()?;
+    let watch = Watch::of(running.pid())?;
+    let captured = running.finish();
+    let cost = watch.end()?;
+    Ok((captured?, cost))
+}
+
+fn figures(stacks: &Stacks, answer: &Answer, least: f64, cost: Cost) -> Result<Figures> {
+    let verdict = answer.judge(stacks);
+    verdict.ensure(least)?;
+    ensure!(cost.run_nanos > 0, "the programs took no time");
+    Ok(Figures {
+        complete_percent: Some(verdict.share() * 100.0),
+        verified: cost.verified,
+        nanos_a_sample: Some(cost.run_nanos.checked_div(verdict.samples).context("no samples")?),
+        samples: Some(verdict.samples),
+        words: String::new(),
+    })
+}
