@@ -25,6 +25,9 @@ pub(crate) fn workload(name: &str) -> Workload {
     Workload::program(format!("{WORKLOADS}/{name}"))
 }
 
+/// Share of samples of short lives that may fall into the instant of a change; see [`LEAST_OF_SHORT_LIVES`].
+const INSTANTS: f64 = 0.002;
+
 /// The guest is ours alone; a missing privilege is a failure here.
 pub(crate) fn machine() -> Result<Machine> {
     Machine::acquire()?.map_err(|reason| anyhow::anyhow!(reason))
@@ -69,6 +72,7 @@ pub(crate) fn signed_returns() -> Result<Outcome> {
 
 pub(crate) fn fork_storm() -> Result<Outcome> {
     let answer = Answer::program(&["main", "burn_briefly"]).from_the_first_instruction().hot(0.5);
+    let answer = answer.some_taken_for_complete(INSTANTS);
     let capture = Capture::record(&machine()?)?.args(RATE).output("p.folded");
     judged(capture.command(&workload("c_storm").args(["300"])), &answer, LEAST_OF_SHORT_LIVES)
 }
@@ -89,6 +93,14 @@ pub(crate) fn watched_by(
     judged(change(capture.of(running.pid())), answer, LEAST)
 }
 
+/// The same outcome with words.
+pub(crate) fn figures_of(outcome: Outcome, words: &str) -> Result<Outcome> {
+    match outcome {
+        Outcome::Passed(figures) => Ok(Outcome::Passed(Figures { words: words.to_owned(), ..figures })),
+        untested @ Outcome::Untested(_) => Ok(untested),
+    }
+}
+
 fn judged(capture: Capture, answer: &Answer, least: f64) -> Result<Outcome> {
     let (captured, cost) = costed(capture)?;
     let stacks = captured.expect_code(0)?.folded("p.folded")?;
@@ -106,7 +118,10 @@ fn costed(capture: Capture) -> Result<(Captured, Cost)> {
 
 fn figures(stacks: &Stacks, answer: &Answer, least: f64, cost: Cost) -> Result<Figures> {
     let verdict = answer.judge(stacks);
-    verdict.ensure(least)?;
+    verdict.ensure(least).with_context(|| {
+        let claimed = verdict.faults.0.iter().filter(|stack| stack.has_no_marker()).cloned().collect();
+        format!("without a marker, and not as they should be: {}", Stacks(claimed))
+    })?;
     ensure!(cost.run_nanos > 0, "the programs took no time");
     Ok(Figures {
         complete_percent: Some(verdict.share() * 100.0),

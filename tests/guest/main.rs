@@ -1,7 +1,7 @@
 //! Runs in a guest that `cargo xtask vm` has booted: names of tests → a line each on the console, with its figures.
 //!
 //! ```text
-//!   GUEST_TESTS ─▶ tests.rs ─▶ doctor.rs loads.rs leaks.rs rights.rs changes.rs ─▶ Outcome ─▶ `VM: test NAME …`
+//!   names of tests ─▶ tests.rs ─▶ doctor.rs loads.rs leaks.rs rights.rs changes.rs lockdown.rs ─▶ Outcome ─▶ `VM: test NAME …`
 //! ```
 //!
 //! The guest has busybox, this program (also as `setpriv`), the static `flamekeeper` and the workloads, and nothing
@@ -12,6 +12,7 @@ mod changes;
 mod doctor;
 mod leaks;
 mod loads;
+mod lockdown;
 mod outcome;
 mod rights;
 mod setpriv;

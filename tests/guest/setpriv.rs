@@ -16,8 +16,9 @@ use rustix::thread::{
 /// Returns only if the command could not be executed.
 pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
     let mut args = args.peekable();
-    // A change of user would take the signal back, so it is asked for last.
-    let mut death_signal = None;
+    // Whatever the order of the options: who has changed the user may not change groups, and a change of user takes the
+    // signal back.
+    let (mut death_signal, mut groups, mut group, mut user) = (None, None, None, None);
     while let Some(option) = args.next_if(|word| word.starts_with("--")) {
         let (name, value) = option.split_once('=').unwrap_or((&option, ""));
         match (name, value) {
@@ -26,11 +27,20 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
                 death_signal = Some(Signal::KILL);
             }
             ("--bounding-set", list) => bound(list)?,
-            ("--clear-groups", "") => set_thread_groups(&[]).context("give up groups")?,
-            ("--regid", id) => set_thread_gid(Gid::from_raw(id.parse()?)).context("change the group")?,
-            ("--reuid", id) => set_thread_uid(Uid::from_raw(id.parse()?)).context("change the user")?,
+            ("--clear-groups", "") => groups = Some([]),
+            ("--regid", id) => group = Some(Gid::from_raw(id.parse()?)),
+            ("--reuid", id) => user = Some(Uid::from_raw(id.parse()?)),
             _ => bail!("unknown option {option}"),
         }
+    }
+    if let Some(groups) = groups {
+        set_thread_groups(&groups).context("give up groups")?;
+    }
+    if let Some(group) = group {
+        set_thread_gid(group).context("change the group")?;
+    }
+    if let Some(user) = user {
+        set_thread_uid(user).context("change the user")?;
     }
     if death_signal.is_some() {
         set_parent_process_death_signal(death_signal).context("ask for the signal")?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Result, ensure};
 
 use crate::outcome::{Outcome, line};
-use crate::{changes, doctor, leaks, loads, rights};
+use crate::{changes, doctor, leaks, loads, lockdown, rights};
 
 /// A test: its name, and what it does.
 type Test = (&'static str, fn() -> Result<Outcome>);
@@ -26,8 +26,8 @@ const TESTS: &[Test] = &[
     ("read-only-root", rights::read_only_root),
     ("hotplug", changes::cpu_comes_and_goes),
     ("suspend", changes::suspend),
-    ("lockdown-integrity", rights::lockdown_integrity),
-    ("lockdown-confidentiality", rights::lockdown_confidentiality),
+    ("lockdown-integrity", lockdown::integrity),
+    ("lockdown-confidentiality", lockdown::confidentiality),
 ];
 
 /// Runs those that are named, or all. Gives whether none failed.
