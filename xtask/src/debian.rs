@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 /// Exactly one package: another build of the same version is refused.
 pub(crate) struct Package {
+    /// Of another architecture than the host's: `name:architecture`.
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     pub(crate) suite: &'static str,
@@ -65,7 +66,7 @@ fn mirrors<'a>(update_uris: &'a str, codename: &str) -> Vec<&'a str> {
 }
 
 fn download_from(workspace: &Workspace, package: &Package, mirror: &str) -> Result<PathBuf> {
-    let apt = PrivateApt::make(&workspace.tools().join("apt"), package.suite, mirror)?;
+    let apt = PrivateApt::make(&workspace.tools().join("apt"), package, mirror)?;
     shell::run(apt.command("apt-get").args(["--quiet", "update"]))?;
     let wanted = format!("{}={}", package.name, package.version);
     shell::run(apt.command("apt-get").args(["--quiet", "download", &wanted]))?;
@@ -81,10 +82,12 @@ fn download_from(workspace: &Workspace, package: &Package, mirror: &str) -> Resu
 /// A folder that apt takes for its state, cache and sources.
 struct PrivateApt {
     root: PathBuf,
+    /// Beside the host's own.
+    architecture: Option<&'static str>,
 }
 
 impl PrivateApt {
-    fn make(root: &Path, suite: &str, mirror: &str) -> Result<Self> {
+    fn make(root: &Path, package: &Package, mirror: &str) -> Result<Self> {
         let root = fresh_folder(root)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "parts"] {
             fresh_folder(&root.join(folder))?;
@@ -92,10 +95,11 @@ impl PrivateApt {
         // The archive signs every suite with the keys of this package; without it apt's own keys decide.
         let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let keys = if Path::new(keys).exists() { format!("Signed-By: {keys}\n") } else { String::new() };
+        let suite = package.suite;
         let source = format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n{keys}");
         let file = root.join("private.sources");
         fs::write(&file, source).with_context(|| format!("write {}", file.display()))?;
-        Ok(Self { root })
+        Ok(Self { root, architecture: package.name.split_once(':').map(|(_, architecture)| architecture) })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -112,6 +116,9 @@ impl PrivateApt {
         }
         // The checkout may lie in a folder that apt's unprivileged user cannot enter.
         command.args(["-o", "APT::Sandbox::User="]);
+        if let Some(architecture) = self.architecture {
+            command.arg("-o").arg(format!("APT::Architectures::={architecture}"));
+        }
         command
     }
 
