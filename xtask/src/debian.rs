@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 /// Exactly one package: another build of the same version is refused.
 pub(crate) struct Package {
+    /// Of another architecture than the host's: `name:architecture`.
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     pub(crate) suite: &'static str,
@@ -71,7 +72,10 @@ fn mirrors<'a>(update_uris: &'a str, codename: &str) -> Vec<&'a str> {
 }
 
 fn download_from(workspace: &Workspace, package: &Package, mirror: &str) -> Result<PathBuf> {
-    let apt = PrivateApt::make(&workspace.tools().join("apt"), package.suite, mirror, &[])?;
+    // Beside the host's own.
+    let architecture = package.name.split_once(':').map(|(_, architecture)| architecture);
+    let root = workspace.tools().join("apt");
+    let apt = PrivateApt::make(&root, package.suite, mirror, architecture.as_slice())?;
     let wanted = format!("{}={}", package.name, package.version);
     shell::run(apt.command("apt-get").args(["--quiet", "download", &wanted]))?;
     let file = apt.only_package()?;

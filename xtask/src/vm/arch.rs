@@ -1,5 +1,6 @@
 //! The two architectures, by the names that Debian, gcc and qemu have for them.
 
+use crate::dist::Architecture;
 use clap::ValueEnum;
 
 /// An architecture of guests.
@@ -22,6 +23,14 @@ impl Arch {
 
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.debian() == name)
+    }
+
+    /// The same, as what is handed out calls it.
+    pub(super) fn of_dist(self) -> Architecture {
+        match self {
+            Self::Amd64 => Architecture::X86_64,
+            Self::Arm64 => Architecture::Aarch64,
+        }
     }
 
     /// The C compiler of an amd64 machine for it.

@@ -69,6 +69,9 @@ pub(crate) struct Args {
     /// Only these tests
     #[arg(long)]
     test: Vec<String>,
+    /// Loads and unloads [default: 100, with --ci 10]
+    #[arg(long)]
+    rounds: Option<u32>,
     /// What every change is tested on: three guests, fewer rounds
     #[arg(long)]
     ci: bool,
@@ -141,7 +144,7 @@ fn boot(
     let name = format!("{}-{}", wanted.what, arch.debian());
     println!("== {name}: {}", locked.full_name());
     let log = workspace.target().join(format!("vm/{name}.log"));
-    let rounds = if args.ci { ROUNDS_IN_CI } else { ROUNDS };
+    let rounds = args.rounds.unwrap_or(if args.ci { ROUNDS_IN_CI } else { ROUNDS });
     let boot = Boot {
         arch,
         image: &kernel.image,

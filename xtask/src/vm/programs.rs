@@ -7,10 +7,11 @@
 //! All of it is static but two workloads, which show that the dynamic linker is no obstacle.
 
 use super::arch::Arch;
+use crate::dist::{self, Compiler};
 use crate::shell;
 use crate::toolchain::{Rustc, fresh_folder};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,29 +72,21 @@ fn flamekeeper(workspace: &Workspace, arch: Arch, binaries: &[PathBuf]) -> Resul
             return Ok(binary.clone());
         }
     }
-    if arch != Arch::Amd64 {
-        bail!("no flamekeeper for {}: name one by --binary", arch.debian());
-    }
-    crate::dist::run(workspace)?;
-    Ok(workspace.target().join("dist/flamekeeper"))
+    let architecture = arch.of_dist();
+    dist::run(workspace, &dist::Args { arch: vec![architecture] })?;
+    Ok(workspace.target().join("dist").join(architecture.name()).join("flamekeeper"))
 }
 
-/// The program that runs the tests. For arm64 with the GNU C library, whose static parts the cross compiler brings.
+/// The program that runs the tests, static by the same compiler.
 fn guest(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
-    let target = match arch {
-        Arch::Amd64 => "x86_64-unknown-linux-musl",
-        Arch::Arm64 => "aarch64-unknown-linux-gnu",
-    };
-    let rustc = Rustc::of(workspace)?;
-    let library = rustc.sysroot.join("lib/rustlib").join(target).join("lib");
-    ensure!(library.is_dir(), "no standard library for {target}: `rustup target add {target}`");
+    let architecture = arch.of_dist();
+    let target = architecture.target();
+    let compiler = Compiler::of(workspace, &Rustc::of(workspace)?, architecture)?;
     let mut cargo = workspace.cargo();
+    compiler.tell(&mut cargo, &[]);
     cargo.args(["build", "--quiet", "--locked", "--package", "profiler-tests", "--bin", "guest"]);
-    let mut flags = vec!["-Ctarget-feature=+crt-static", "-Cstrip=symbols"];
-    if arch == Arch::Arm64 {
-        flags.push("-Clinker=aarch64-linux-gnu-gcc");
-    }
-    cargo.args(["--target", target]).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    cargo.args(["--target", &target]);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"].join("\x1f"));
     shell::run(&mut cargo)?;
     Ok(workspace.target().join(target).join("debug/guest"))
 }
