@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{Capture, Signal};
 
-use crate::loads::{machine, plain, workload};
+use crate::captures::machine;
+use crate::loads::{plain, workload};
 use crate::outcome::Outcome;
 
 const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
@@ -11,8 +12,8 @@ const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 /// CPU time of a workload between two steps, in its own ticks of 50 ms.
 const BETWEEN: usize = 40;
 
-/// CPU time that a returned CPU may work before it is seen again: it is told by its silence, of up to 15 s.
-const UNSEEN: usize = 400;
+/// CPU time that a returned CPU may work before it is seen again: it is told by its silence between two looks.
+const UNSEEN: usize = 160;
 
 /// CPU 1 leaves and comes back during a capture, and what runs on it then is in the profile.
 pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {

@@ -1,36 +1,22 @@
-//! Known-answer programs, recorded: the share of whole stacks, and what a sample cost.
-//!
-//! Shares are judged, not counts: an emulated CPU loses time that nobody books.
+//! Known-answer programs of the guest, recorded: the stacks of each must be whole, from root to leaf.
 
-use anyhow::{Context, Result, ensure};
-use profiler_tests::{Answer, Capture, Captured, Machine, Stack, Stacks, Workload};
+use anyhow::Result;
+use profiler_tests::{Answer, Stack, Stacks, Workload};
 
 use crate::WORKLOADS;
-use crate::outcome::{Figures, Outcome};
-use crate::watch::{Cost, Watch};
+use crate::captures::{LEAST, Watched, watched};
+use crate::outcome::Outcome;
 
-/// Enough for the least number of samples that [`Answer`] judges, from one busy thread.
-const RATE: [&str; 2] = ["-F", "199"];
-const DURATION: [&str; 2] = ["-d", "4s"];
-
-/// Of complete and named stacks.
-const LEAST: f64 = 0.99;
-
-/// The same of processes that live for milliseconds. What cannot be whole, the moments in which a program is being replaced
+/// Least share of processes that live for milliseconds. What cannot be whole, the moments in which a program is being replaced
 /// or its stack's first pages are being made, takes an emulator ten times as long as a CPU.
 const LEAST_OF_SHORT_LIVES: f64 = 0.9;
+
+/// Share of their samples that may fall into the instant of a change, for the same reason.
+const INSTANTS_OF_SHORT_LIVES: f64 = 0.01;
 
 /// A workload by its file's name.
 pub(crate) fn workload(name: &str) -> Workload {
     Workload::program(format!("{WORKLOADS}/{name}"))
-}
-
-/// Share of samples of short lives that may fall into the instant of a change; see [`LEAST_OF_SHORT_LIVES`].
-const INSTANTS: f64 = 0.002;
-
-/// The guest is ours alone; a missing privilege is a failure here.
-pub(crate) fn machine() -> Result<Machine> {
-    Machine::acquire()?.map_err(|reason| anyhow::anyhow!(reason))
 }
 
 /// The static program that most tests sample, and its known answer.
@@ -55,11 +41,10 @@ pub(crate) fn static_c() -> Result<Outcome> {
 }
 
 pub(crate) fn signal_handler() -> Result<Outcome> {
-    let answer = Answer::program(&["main", "interrupted", "on_signal", "burn_in_handler"]);
-    let running = workload("c_signal").start()?;
-    let (captured, cost) = costed(to_watch(running.pid())?)?;
-    let stacks = with_named_trampoline(captured.expect_code(0)?.folded("p.folded")?);
-    figures(&stacks, &answer.hot(0.2), LEAST, cost).map(Outcome::Passed)
+    let answer = Answer::program(&["main", "interrupted", "on_signal", "burn_in_handler"]).hot(0.2);
+    let mut seen = Watched::of(&workload("c_signal"), |capture| capture)?;
+    seen.stacks = with_named_trampoline(seen.stacks);
+    seen.judged(&answer, LEAST).map(Outcome::Passed)
 }
 
 /// A handler returns to the first instruction of the kernel's trampoline. On arm64 no symbol has what lies before that, where
@@ -82,66 +67,9 @@ pub(crate) fn signed_returns() -> Result<Outcome> {
 }
 
 pub(crate) fn fork_storm() -> Result<Outcome> {
-    let answer = Answer::program(&["main", "burn_briefly"]).from_the_first_instruction().hot(0.5);
-    let answer = answer.some_taken_for_complete(INSTANTS);
-    let capture = Capture::record(&machine()?)?.args(RATE).output("p.folded");
-    judged(capture.command(&workload("c_storm").args(["300"])), &answer, LEAST_OF_SHORT_LIVES)
-}
-
-/// Some seconds of a process that runs for ever.
-pub(crate) fn watched(workload: &Workload, answer: &Answer) -> Result<Outcome> {
-    watched_by(workload, answer, |capture| capture)
-}
-
-/// The same, with a capture that is changed before it starts.
-pub(crate) fn watched_by(
-    workload: &Workload,
-    answer: &Answer,
-    change: impl FnOnce(Capture) -> Capture,
-) -> Result<Outcome> {
-    let running = workload.start()?;
-    judged(change(to_watch(running.pid())?), answer, LEAST)
-}
-
-fn to_watch(pid: u32) -> Result<Capture> {
-    Ok(Capture::record(&machine()?)?.args(RATE).args(DURATION).output("p.folded").of(pid))
-}
-
-/// The same outcome with words.
-pub(crate) fn figures_of(outcome: Outcome, words: &str) -> Result<Outcome> {
-    match outcome {
-        Outcome::Passed(figures) => Ok(Outcome::Passed(Figures { words: words.to_owned(), ..figures })),
-        untested @ Outcome::Untested(_) => Ok(untested),
-    }
-}
-
-fn judged(capture: Capture, answer: &Answer, least: f64) -> Result<Outcome> {
-    let (captured, cost) = costed(capture)?;
-    let stacks = captured.expect_code(0)?.folded("p.folded")?;
-    figures(&stacks, answer, least, cost).map(Outcome::Passed)
-}
-
-/// Runs it, and tells what its programs cost.
-fn costed(capture: Capture) -> Result<(Captured, Cost)> {
-    let running = capture.start()?;
-    let watch = Watch::of(running.pid())?;
-    let captured = running.finish();
-    let cost = watch.end()?;
-    Ok((captured?, cost))
-}
-
-fn figures(stacks: &Stacks, answer: &Answer, least: f64, cost: Cost) -> Result<Figures> {
-    let verdict = answer.judge(stacks);
-    verdict.ensure(least).with_context(|| {
-        let claimed = verdict.faults.0.iter().filter(|stack| stack.has_no_marker()).cloned().collect();
-        format!("without a marker, and not as they should be: {}", Stacks(claimed))
-    })?;
-    ensure!(cost.run_nanos > 0, "the programs took no time");
-    Ok(Figures {
-        complete_percent: Some(verdict.share() * 100.0),
-        verified: cost.verified,
-        nanos_a_sample: Some(cost.run_nanos.checked_div(verdict.samples).context("no samples")?),
-        samples: Some(verdict.samples),
-        words: String::new(),
-    })
+    // Start and end of a process take longer than its work.
+    let answer = Answer::program(&["main", "burn_briefly"]).from_the_first_instruction().hot(0.25);
+    let answer = answer.some_taken_for_complete(INSTANTS_OF_SHORT_LIVES);
+    let seen = Watched::command(&workload("c_storm").args(["120"]))?;
+    seen.judged(&answer, LEAST_OF_SHORT_LIVES).map(Outcome::Passed)
 }

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use profiler_tests::Capture;
 
-use crate::loads::{figures_of, machine, plain, watched};
+use crate::captures::{LEAST, Watched, machine};
+use crate::loads::plain;
 use crate::outcome::Outcome;
 
 const FILE: &str = "/sys/kernel/security/lockdown";
@@ -29,7 +30,8 @@ pub(crate) fn integrity() -> Result<Outcome> {
     let text = doctor.stdout_text();
     ensure!(text.contains("integrity, which does not hinder sampling"), "{text}");
     let (workload, answer) = plain();
-    figures_of(watched(&workload, &answer)?, "in force, and named by doctor")
+    let figures = Watched::of(&workload, |capture| capture)?.judged(&answer, LEAST)?;
+    Ok(Outcome::Passed(figures.saying("in force, and named by doctor")))
 }
 
 /// The kernel refuses reads of its memory when a program is loaded: whole stacks cannot be had, and both commands say why.
@@ -41,13 +43,6 @@ pub(crate) fn confidentiality() -> Result<Outcome> {
     let text = doctor.stdout_text();
     ensure!(text.contains("confidentiality"), "doctor does not name the lockdown:\n{text}");
     let captured = Capture::record(&machine()?)?.args(["-d", "500ms"]).output("p.folded").run()?;
-    ensure!(
-        captured.code != Some(0) && captured.signal.is_none(),
-        "{:?}: {}",
-        captured.code,
-        captured.stderr
-    );
-    let lines = captured.lines_with("lockdown");
-    ensure!(!lines.is_empty(), "nothing names the lockdown:\n{}", captured.stderr);
-    Ok(Outcome::said(format!("exit code {:?}: {}", captured.code, lines.join(" "))))
+    let captured = captured.expect_code(77)?.expect_words(&["lockdown=integrity"])?;
+    Ok(Outcome::said(captured.lines_with("lockdown").join(" ")))
 }

@@ -8,6 +8,7 @@
 //! else. Ends with 0 when no test failed. Never mounts or powers off: that is the init script's work.
 #![expect(clippy::print_stdout, reason = "the console is where the verdict is read")]
 
+mod captures;
 mod changes;
 mod doctor;
 mod leaks;

@@ -50,6 +50,11 @@ pub(crate) fn line(name: &str, result: &anyhow::Result<Outcome>, took: Duration)
 }
 
 impl Figures {
+    /// The same with words.
+    pub(crate) fn saying(self, words: &str) -> Self {
+        Self { words: words.to_owned(), ..self }
+    }
+
     fn fields(&self) -> String {
         let mut text = String::new();
         if let Some(percent) = self.complete_percent {
