@@ -43,7 +43,10 @@ fn podman_runs_it_and_it_samples() -> Result<()> {
     let pid = burning.pid().to_string();
     let seccomp = format!("seccomp={}", path(PROFILE).display());
     let capabilities = format!("--cap-add={}", super::CAPABILITIES.join(","));
-    let options = ["--pid=host", "--read-only", "--cap-drop=all", &capabilities, "--security-opt", &seccomp];
+    // With it the runtime filters system calls last, and need not pass the filter itself.
+    let no_new = "--security-opt=no-new-privileges";
+    let options =
+        ["--pid=host", "--read-only", "--cap-drop=all", &capabilities, no_new, "--security-opt", &seccomp];
     let args =
         ["record", "-F", "499", "-d", "1s", "-p", &pid, "--cache-dir", "", "--format", "folded", "-o", "-"];
     let recorded = run(&podman, &image, &options, &args)?;
