@@ -72,6 +72,22 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Makes what the tests look at, for this machine's architecture; gives the reason where Rust's library for musl cannot be had.
+pub(crate) fn run_for_tests(workspace: &Workspace) -> Result<Option<String>> {
+    let rustc = Rustc::of(workspace)?;
+    let native = Architecture::ALL.into_iter().filter(|&one| compiler::is_native(&rustc, one));
+    let args = Args { arch: native.collect(), ..Args::default() };
+    if args.arch.is_empty() {
+        return Ok(Some(format!("nothing is handed out for {}", rustc.host)));
+    }
+    for &architecture in &args.arch {
+        if let Err(error) = compiler::standard_library(workspace, &rustc, architecture) {
+            return Ok(Some(format!("{error:#}")));
+        }
+    }
+    run(workspace, &args).map(|()| None)
+}
+
 /// Of every architecture whose binary is there, also from an earlier run.
 fn image(workspace: &Workspace, dist: &Path) -> Result<()> {
     let folders = Architecture::ALL.map(|architecture| (architecture, dist.join(architecture.name())));
