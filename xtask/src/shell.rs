@@ -5,6 +5,7 @@ use std::env;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 /// Prints the command, runs it with our own output, fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -30,11 +31,16 @@ pub(crate) fn output_bytes(command: &mut Command, input: &[u8]) -> Result<Vec<u8
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {}", spelled(command)))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input to the end is judged by its exit status.
-        drop(stdin.write_all(input));
-    }
-    let done = child.wait_with_output().with_context(|| format!("wait for {}", spelled(command)))?;
+    let stdin = child.stdin.take();
+    let done = thread::scope(|scope| {
+        // While its output is read: it may write before it has read everything.
+        scope.spawn(|| {
+            // A program that does not read its input to the end is judged by its exit status.
+            stdin.map(|mut stdin| stdin.write_all(input))
+        });
+        child.wait_with_output()
+    });
+    let done = done.with_context(|| format!("wait for {}", spelled(command)))?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
         bail!("{} ended with {}: {}", spelled(command), done.status, said.trim());
@@ -75,6 +81,12 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256(b"abc").unwrap(), abc);
+    }
+
+    #[test]
+    fn a_program_may_answer_before_it_has_read_everything() {
+        let much = vec![b'x'; 4 << 20];
+        assert_eq!(output_bytes(&mut Command::new("cat"), &much).unwrap(), much);
     }
 
     #[test]

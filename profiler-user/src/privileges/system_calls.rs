@@ -14,6 +14,9 @@ use seccompiler::{
 use super::capabilities::KernelVersion;
 use super::{PrivilegeError, Role};
 
+/// kexec_file_load, which libc does not name for musl on arm64 (syscall_64.tbl, asm-generic/unistd.h).
+const KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
 /// What nobody here does.
 const NOBODY: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -29,7 +32,7 @@ const NOBODY: &[libc::c_long] = &[
     libc::SYS_fsopen,
     libc::SYS_init_module,
     libc::SYS_io_uring_setup,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_mount,

@@ -64,6 +64,21 @@ pub enum SampleError {
     NoBroker,
 }
 
+impl SampleError {
+    /// Whether the kernel's lockdown keeps programs from reading its memory.
+    pub fn is_lockdown(&self) -> bool {
+        matches!(self, Self::Refused { .. }) && forbids_reading(&self.to_string())
+    }
+}
+
+/// Under lockdown the verifier knows the helpers that read kernel memory no more; else every kernel has them.
+fn forbids_reading(verifier_words: &str) -> bool {
+    verifier_words.lines().any(|line| {
+        line.contains("bpf_probe_read")
+            && (line.contains("cannot use helper") || line.contains("unknown func"))
+    })
+}
+
 /// An error with its causes on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -93,5 +108,19 @@ fn refusal(error: &aya::programs::ProgramError) -> String {
             }
         }
         other => chain(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_is_told_from_a_program_that_is_wrong() {
+        let call = "57: (85) call bpf_probe_read#4\n";
+        assert!(forbids_reading(&format!("{call}program of this type cannot use helper bpf_probe_read#4")));
+        assert!(forbids_reading(&format!("{call}unknown func bpf_probe_read_kernel#113")));
+        assert!(!forbids_reading(&format!("{call}R1 type=scalar expected=fp")));
+        assert!(!forbids_reading("unknown func bpf_loop#181"));
     }
 }

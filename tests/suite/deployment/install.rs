@@ -39,7 +39,7 @@ pub(super) fn debian_root(packages: &str) -> Result<Result<TempDir, String>> {
 
 /// The checkout in a root, as far as the instructions need it, at `/src`.
 pub(super) fn put_checkout(root: &Path, binary: &Path) -> Result<()> {
-    let place = root.join("src/target/dist");
+    let place = root.join("src/target/dist").join(std::env::consts::ARCH);
     std::fs::create_dir_all(&place)?;
     std::fs::copy(binary, place.join("flamekeeper"))?;
     let copied = Command::new("cp").arg("-r").arg(super::path("")).arg(root.join("src/deploy")).status()?;
