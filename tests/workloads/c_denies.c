@@ -14,9 +14,9 @@
 
 #define CALL(name) {#name, SYS_##name}
 static const struct { const char *name; unsigned number; } calls[] = {
-    CALL(bpf), CALL(capget), CALL(capset), CALL(chroot), CALL(geteuid), CALL(getpriority), CALL(ioctl), CALL(madvise),
+    CALL(bpf), CALL(capset), CALL(chroot), CALL(geteuid), CALL(getpriority), CALL(ioctl), CALL(madvise),
     CALL(openat2), CALL(perf_event_open), CALL(pidfd_open), CALL(prctl), CALL(prlimit64), CALL(process_vm_readv),
-    CALL(sched_getaffinity), CALL(setpriority), CALL(statx), CALL(timerfd_create),
+    CALL(sched_getaffinity), CALL(setpriority), CALL(statx),
 };
 
 int main(int count, char **words) {
