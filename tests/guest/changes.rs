@@ -48,19 +48,58 @@ pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {
 
 /// Processes and devices are stopped and go on, as in a suspend.
 pub(crate) fn suspend() -> Result<Outcome> {
-    const TEST: &str = "/sys/power/pm_test";
-    if !std::fs::exists(TEST)? {
-        return Ok(Outcome::Untested(format!("{TEST} is not there (CONFIG_PM_DEBUG)")));
-    }
+    let Some(how) = Suspend::of_this_kernel()? else {
+        return Ok(Outcome::Untested(
+            "neither /sys/power/pm_test nor a clock that would wake it up".to_owned(),
+        ));
+    };
     let running = plain().0.start()?;
     let capture = Capture::record(&machine()?)?.of(running.pid()).output("p.folded").start()?;
     capture.samples()?;
     running.works_on(BETWEEN)?;
-    std::fs::write(TEST, "devices").context("choose the test of devices")?;
-    std::fs::write("/sys/power/state", "mem").context("suspend")?;
+    how.now()?;
     running.works_on(BETWEEN)?;
     capture.signal(Signal::INT)?;
     let total = capture.finish()?.expect_code(0)?.folded("p.folded")?.total();
     ensure!(total >= 2 * 99, "{total} samples of four seconds");
-    Ok(Outcome::said(format!("{total} samples before and after")))
+    Ok(Outcome::said(format!("{}: {total} samples before and after", how.words())))
+}
+
+/// What this kernel offers.
+enum Suspend {
+    /// The kernel's own rehearsal, which ends by itself.
+    Rehearsed,
+    /// The real thing, until the clock rings.
+    UntilAlarm,
+}
+
+const PM_TEST: &str = "/sys/power/pm_test";
+const STATE: &str = "/sys/power/state";
+const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+
+impl Suspend {
+    fn of_this_kernel() -> Result<Option<Self>> {
+        let states = std::fs::read_to_string(STATE).unwrap_or_default();
+        if std::fs::exists(PM_TEST)? {
+            return Ok(Some(Self::Rehearsed));
+        }
+        Ok((states.contains("mem") && std::fs::exists(ALARM)?).then_some(Self::UntilAlarm))
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Rehearsed => "pm_test",
+            Self::UntilAlarm => "suspended until an alarm",
+        }
+    }
+
+    /// Returns when it is over.
+    fn now(&self) -> Result<()> {
+        let (file, word, state) = match self {
+            Self::Rehearsed => (PM_TEST, "devices", "mem"),
+            Self::UntilAlarm => (ALARM, "+3", "mem"),
+        };
+        std::fs::write(file, word).with_context(|| format!("write {word} to {file}"))?;
+        std::fs::write(STATE, state).with_context(|| format!("write {state} to {STATE}"))
+    }
 }

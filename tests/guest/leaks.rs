@@ -29,23 +29,27 @@ pub(crate) fn rounds_leave_nothing() -> Result<Outcome> {
         round()?;
     }
     BpfCensus::take()?.since(&before).are_gone()?;
-    let free = settled(u64::MAX)?;
+    let free = settled(u64::MAX, LOOKS_BEFORE)?;
     for number in 0..rounds {
         round().with_context(|| format!("round {number}"))?;
     }
     let left = BpfCensus::take()?.since(&before);
     left.are_gone()?;
     let most = KIB_A_ROUND * u64::from(rounds.max(16));
-    let lost = free.saturating_sub(settled(free.saturating_sub(most))?);
+    let lost = free.saturating_sub(settled(free.saturating_sub(most), LOOKS_AFTER)?);
     ensure!(lost <= most, "{lost} KiB of memory are gone after {rounds} rounds, at most {most} may be");
     Ok(Outcome::said(format!("{rounds} rounds, no program, map or link left, {lost} KiB")))
 }
 
-/// What is available as soon as it is `enough`, or after ten seconds: maps are freed when no CPU can look at them any more,
+/// Looks at memory, five a second.
+const LOOKS_BEFORE: u32 = 10;
+const LOOKS_AFTER: u32 = 50;
+
+/// What is available as soon as it is `enough`, or the most of so many looks: maps are freed when no CPU can look at them any more,
 /// later than their numbers.
-fn settled(enough: u64) -> Result<u64> {
+fn settled(enough: u64, looks: u32) -> Result<u64> {
     let mut most = 0;
-    for _ in 0..50 {
+    for _ in 0..looks {
         most = most.max(available_kib()?);
         if most >= enough {
             break;

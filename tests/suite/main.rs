@@ -17,6 +17,7 @@ mod kills;
 mod known_answers;
 mod loads;
 mod naming;
+mod old_kernels;
 mod outputs;
 mod privileges;
 mod processes;

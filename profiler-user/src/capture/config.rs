@@ -1,7 +1,9 @@
 //! What is sampled and how: the part of a configuration that a one-shot capture and the daemon have in common.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::sample::abilities::Ability;
 use crate::sample::{Hertz, TickSource};
 
 /// How a session samples.
@@ -30,6 +32,8 @@ pub struct SessionConfig {
     pub kept: Kept,
     /// Whether the kernel half writes a line about each loss, at debug level.
     pub kernel_log: bool,
+    /// What the kernel is taken to lack, so that what is done without it can be tried on a kernel that has it.
+    pub kernel_without: BTreeSet<Ability>,
 }
 
 /// Bounds of what is kept.

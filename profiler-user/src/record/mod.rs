@@ -60,7 +60,9 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
         Some((program, arguments)) => Some(Profiled::start(program, arguments, open_files)?),
         None => None,
     };
-    say(console, &format!("sampling {cpus} CPUs {} times a second", config.session.rate.get()));
+    let rate = config.session.rate.get();
+    let how = session.choice().walking.words().map_or(String::new(), |how| format!("; {how}"));
+    say(console, &format!("sampling {cpus} CPUs {rate} times a second{how}"));
     let mut live = Live::start(config);
     let ended = sample(&mut session, config, profiled.as_mut(), &mut signals, &mut live, console).await;
     live.stop();

@@ -36,12 +36,12 @@ pub enum SampleError {
         source: aya::maps::MapError,
     },
     /// perf_event_open or the attachment failed on a CPU.
-    #[error("could not sample on CPU {cpu}: {}", chain(source))]
+    #[error("could not sample on CPU {cpu}: {}", chain(&**source))]
     Attach {
         /// The CPU.
         cpu: u32,
-        /// What aya says.
-        source: Box<aya::programs::ProgramError>,
+        /// What aya says, or the kernel.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The host has no counter for the event.
     #[error(

@@ -20,6 +20,7 @@ mod results;
 mod wanted;
 
 use crate::packages::{Need, install};
+use crate::shell;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use arch::Arch;
@@ -58,7 +59,7 @@ const DEADLINE_IN_CI: Duration = Duration::from_secs(400);
 /// What a change is tested on.
 const IN_CI: [(&str, Arch); 3] = [("newest", Arch::Amd64), ("5.10", Arch::Amd64), ("6.1", Arch::Arm64)];
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Args {
     /// Only these kernels: 5.10, 6.1, 6.12, newest
     #[arg(long)]
@@ -110,6 +111,18 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
     }
     finish(workspace, &guests)
+}
+
+/// As on every change; gives why nothing was booted where the machine cannot.
+pub(crate) fn run_in_ci(workspace: &Workspace) -> Result<Option<String>> {
+    install(workspace, &NEEDS)?;
+    let programs = NEEDS.iter().filter_map(|need| need.program).chain(["apt-get"]);
+    let missing: Vec<&str> = programs.filter(|program| shell::find_program(program).is_none()).collect();
+    if !missing.is_empty() {
+        return Ok(Some(format!("skipped: not installed: {}", missing.join(", "))));
+    }
+    let args = Args { ci: true, ..Args::default() };
+    run(workspace, &args).map(|()| None)
 }
 
 fn pairs(args: &Args) -> Result<Vec<Pair>> {
