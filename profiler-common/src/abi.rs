@@ -15,7 +15,7 @@
 use crate::unwind_row::UnwindRow;
 
 /// Changes whenever a layout here does; the loader refuses an object with another.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// First byte of a [`SampleEvent`].
 pub const KIND_SAMPLE: u8 = 1;
@@ -31,6 +31,9 @@ pub const SNAPSHOT_BYTES_MAX: usize = 16 << 10;
 /// Frames of one stack that are walked at most, in the kernel (some 70 µs) and off line, where it is more than a snapshot has
 /// words for two.
 pub const WALKED_FRAMES_MAX: u32 = 2048;
+
+/// Frames that one program walks where programs call each other: each costs the verifier as much again.
+pub const FRAMES_A_PROGRAM: u32 = 4;
 
 /// A process that has lived for so long, 200 ms, is worth a place in the walker's tables after its first sample.
 pub const LIFE_NANOS_MIN: u64 = 200_000_000;
@@ -192,6 +195,10 @@ pub struct TaskOffsets {
     pub mm_start_code: u32,
     /// `mm_struct.mmap_base`
     pub mm_mmap_base: u32,
+    /// `stack`: the lower end of the task's kernel stack.
+    pub stack: u32,
+    /// From there to what the task saved of the user's registers when it entered the kernel (`pt_regs`).
+    pub saved_registers: u32,
 }
 
 /// How many snapshots a process has sent: one slot of a direct-mapped array. Two processes in one slot take turns.
@@ -330,8 +337,8 @@ const _: () = {
     assert!(size_of::<StackEvent>() == 40, "StackEvent is ABI");
     assert!(size_of::<SnapshotEvent>() == 336, "SnapshotEvent is ABI");
     assert!(size_of::<SnapshotQuota>() == 16, "SnapshotQuota is ABI");
-    assert!(size_of::<SamplerConfig>() == 68, "SamplerConfig is ABI");
-    assert!(size_of::<TaskOffsets>() == 48, "TaskOffsets is ABI");
+    assert!(size_of::<SamplerConfig>() == 76, "SamplerConfig is ABI");
+    assert!(size_of::<TaskOffsets>() == 56, "TaskOffsets is ABI");
     assert!(size_of::<Target>() == 16, "Target is ABI");
     assert!(size_of::<RunTime>() == 16, "RunTime is ABI");
 };

@@ -114,6 +114,8 @@ outcomes! {
     SnapshotRefused = 265, "snapshot_refused", "stacks could not be copied: too many at once";
     /// Samples walked by what was published of the process that forked theirs.
     WalkedByParent = 266, "walked_by_parent", "samples of forked processes were walked by their parent's tables";
+    /// Samples in kernel mode whose user registers were not where they are saved; their user part is by frame pointers.
+    UserRegistersUnknown = 267, "user_registers_unknown", "samples in the kernel did not find their user registers";
 
     /// Bytes in the ring that are no event of this version.
     MalformedEvent = 320, "malformed_event", "ring events could not be read";

@@ -37,25 +37,28 @@ const INDEX_MASK: u32 = (1 << TEXT_PAGE_BITS) - 1;
 /// `row_at` is asked for indexes below `rows` only, at most 17 times. `None` if `row_at` has none, if there are no
 /// rows or if the first one begins later.
 ///
-/// `opaque_zero` is 0: in the kernel half one that was read from map memory, elsewhere a literal.
+/// `opaque_zero` gives 0: in the kernel half one that it reads from map memory each time, elsewhere a literal.
 ///
 /// VERIFIER: the strides bound the loop. `rows` must come from a map: with a constant the verifier walks every path.
-/// The xor with an unknown zero makes both arms of a step the same state, so that it follows one of them.
+/// The xor with an unknown zero makes both arms of a step the same state, so that it follows one of them. What is compared
+/// is mixed with it too, or the verifier keeps of each comparison what it learned of `rows` and `target`.
 #[inline(always)]
 pub fn find_row(
     rows: u32,
     target: u16,
-    opaque_zero: u32,
+    opaque_zero: impl Fn() -> u32,
     mut row_at: impl FnMut(u32) -> Option<UnwindRow>,
 ) -> Option<UnwindRow> {
     let mut base = 0;
     let mut stride = FIRST_STRIDE;
     while stride != 0 {
         let candidate = base + stride;
-        if candidate < rows && row_at(candidate)?.pc_in_page <= target {
+        if candidate < rows ^ opaque_zero()
+            && u32::from(row_at(candidate)?.pc_in_page) <= u32::from(target) ^ opaque_zero()
+        {
             base = candidate;
         }
-        base = (base ^ opaque_zero) & INDEX_MASK;
+        base = (base ^ opaque_zero()) & INDEX_MASK;
         stride >>= 1;
     }
     if base >= rows {
@@ -94,7 +97,7 @@ mod tests {
 
     fn find(rows: &[UnwindRow], target: u16) -> Option<u16> {
         let count = u32::try_from(rows.len()).unwrap();
-        find_row(count, target, 0, |i| Some(rows[i as usize])).map(|row| row.rule)
+        find_row(count, target, || 0, |i| Some(rows[i as usize])).map(|row| row.rule)
     }
 
     #[test]
@@ -108,7 +111,7 @@ mod tests {
     fn no_rows_and_rows_that_begin_later_find_nothing() {
         assert_eq!(find(&[], 7), None);
         assert_eq!(find(&rows(&[8]), 7), None);
-        assert_eq!(find_row(3, 7, 0, |_| None), None);
+        assert_eq!(find_row(3, 7, || 0, |_| None), None);
     }
 
     #[test]
@@ -126,11 +129,16 @@ mod tests {
     #[test]
     fn a_full_page_takes_17_probes_and_stays_inside() {
         let mut probes = 0;
-        let found = find_row(1 << 16, 0xabcd, 0, |i| {
-            assert!(i < 1 << 16);
-            probes += 1;
-            Some(UnwindRow { pc_in_page: u16::try_from(i).unwrap(), rule: 0 })
-        });
+        let found = find_row(
+            1 << 16,
+            0xabcd,
+            || 0,
+            |i| {
+                assert!(i < 1 << 16);
+                probes += 1;
+                Some(UnwindRow { pc_in_page: u16::try_from(i).unwrap(), rule: 0 })
+            },
+        );
         assert_eq!(found.unwrap().pc_in_page, 0xabcd);
         assert_eq!(probes, 17);
     }

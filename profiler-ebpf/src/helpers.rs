@@ -53,6 +53,17 @@ impl Task {
         Self(self.u64_at(offset))
     }
 
+    /// A member of plain integers; false if it cannot be read.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32, into: &mut T) -> bool {
+        // SAFETY: writes as many bytes as there are, which callers give for types of integers only; the source is
+        // checked by the helper.
+        let failed = unsafe {
+            raw::bpf_probe_read_kernel((&raw mut *into).cast(), size_of::<T>() as u32, self.member(offset))
+        };
+        failed == 0
+    }
+
     #[inline(always)]
     fn member(self, offset: u32) -> *const c_void {
         self.0.wrapping_add(offset as u64) as *const c_void
@@ -137,9 +148,10 @@ pub fn count(what: Outcome) {
     }
 }
 
-/// Counts a loss of a process, and writes a line about it if user space has asked for lines before it loaded us.
+/// Counts a loss of a process, and writes a line about it if the program can and user space has asked for lines before it
+/// loaded us.
 macro_rules! lose {
-    ($what:expr, $tgid:expr) => {{
+    ($abilities:ty, $what:expr, $tgid:expr) => {{
         // A function of its own: the line's parts would not fit on the tick's stack.
         #[inline(never)]
         fn tell(tgid: u32) {
@@ -147,7 +159,9 @@ macro_rules! lose {
             aya_log_ebpf::debug!((), "process {}: {}", tgid, WORDS);
         }
         crate::helpers::count($what);
-        tell($tgid);
+        if <$abilities as crate::abilities::Abilities>::WRITES_LINES {
+            tell($tgid);
+        }
     }};
 }
 pub(crate) use lose;

@@ -5,6 +5,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use profiler_common::abi::{FOLLOW_CHILDREN, ON_FORK, Target};
 use profiler_common::outcome::Outcome;
 
+use crate::abilities::Full;
 use crate::helpers::{self, Task};
 use crate::maps::{TARGETS, config};
 use crate::sample::start_time;
@@ -39,6 +40,6 @@ fn follow(ctx: &RawTracePointContext) {
     }
     let child = Target { start_time: start_time(child, &config), sampled: 1, follow_children: 1 };
     if TARGETS.insert(child_tgid, child, 0).is_err() {
-        helpers::lose!(Outcome::TargetTableFull, child_tgid);
+        helpers::lose!(Full, Outcome::TargetTableFull, child_tgid);
     }
 }

@@ -11,6 +11,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod abilities;
 mod helpers;
 mod lifecycle;
 mod maps;
@@ -24,10 +25,26 @@ mod walk;
 use aya_ebpf::macros::{perf_event, raw_tracepoint};
 use aya_ebpf::programs::{PerfEventContext, RawTracePointContext};
 
+use crate::abilities::{Full, Plain};
+
 /// One tick of the sampling clock on one CPU.
 #[perf_event]
 pub fn on_tick(ctx: PerfEventContext) -> u32 {
-    sample::on_tick(&ctx);
+    sample::on_tick::<Full>(&ctx);
+    0
+}
+
+/// The same for kernels that lack what it asks for.
+#[perf_event]
+pub fn on_tick_plain(ctx: PerfEventContext) -> u32 {
+    sample::on_tick::<Plain>(&ctx);
+    0
+}
+
+/// Some frames more of a user stack that [`on_tick_plain`] met.
+#[perf_event]
+pub fn walk_on(ctx: PerfEventContext) -> u32 {
+    sample::walk_on(&ctx);
     0
 }
 

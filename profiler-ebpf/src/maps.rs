@@ -1,12 +1,12 @@
 //! Every map: who writes it, who reads it, what happens when it is full.
 //! Layouts of keys, values and events are `profiler-common`'s, so both halves compile the same ones.
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
     KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, PROGRAMS, ROW_BLOCKS, RowBlock, RunTime, SNAPSHOT_BYTES_MAX,
-    SNAPSHOT_QUOTAS, SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES, Target,
-    TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
+    SNAPSHOT_QUOTAS, SampleEvent, SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES,
+    Target, TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
@@ -75,14 +75,19 @@ pub static RULES: Array<Rule, { RULES_MAX as usize }> = Array::new();
 #[btf_map]
 pub static ROWS: ArrayOfMaps<Array<RowBlock, 1>, { ROW_BLOCKS }> = ArrayOfMaps::new();
 
-/// The walk in progress; valid within one tick.
+/// The sample in the making, and its walk; valid within one tick.
 #[btf_map]
 pub static WALK: PerCpuArray<Walk, 1> = PerCpuArray::new();
 
-/// See [`WALK`]. Every scalar of the walk lives here and not on the stack: what the verifier reads back from
+/// The program `walk_on`, if user space has loaded it.
+#[btf_map]
+pub static WALK_ON: ProgramArray<1> = ProgramArray::new();
+
+/// See [`WALK`]. Every scalar of the tick lives here and not on the stack: what the verifier reads back from
 /// map memory it knows nothing of, so the second pass over a frame is like the first, and it stops there.
 #[repr(C)]
 pub struct Walk {
+    pub sample: SampleEvent,
     pub pc: u64,
     pub sp: u64,
     pub fp: u64,
@@ -102,12 +107,27 @@ pub struct Walk {
     /// The interrupted frame's registers by their DWARF numbers, and its program counter.
     pub sampled: [u64; 32],
     pub sampled_pc: u64,
+    /// Where the frame's code is looked up.
+    pub at: u64,
     /// State of the stack's hash.
     pub hash: u64,
     /// Whether a frame has an address of this process only.
     pub is_bound: u32,
+    /// Addresses that are to become frames.
+    pub wanted: u32,
+    /// Number of the rule in force where the frame's code is.
+    pub rule: u32,
     pub reserved: u32,
+    /// As the task saved them when it entered the kernel.
+    pub saved: SavedRegisters,
 }
+
+/// What of the user's registers a task saves first.
+#[cfg(bpf_target_arch = "x86_64")]
+pub type SavedRegisters = aya_ebpf::bindings::pt_regs;
+/// What of the user's registers a task saves first.
+#[cfg(bpf_target_arch = "aarch64")]
+pub type SavedRegisters = aya_ebpf::bindings::user_pt_regs;
 
 /// What user space decided before load. Read through [`config`], never by name: the compiler would take
 /// the zeros below for the truth.
@@ -131,6 +151,8 @@ static CONFIG: SamplerConfig = SamplerConfig {
         mm_start_brk: 0,
         mm_start_code: 0,
         mm_mmap_base: 0,
+        stack: 0,
+        saved_registers: 0,
     },
 };
 

@@ -3,24 +3,25 @@
 //! An entry carries start and exec of its process, so a reused pid or an exec makes it stale without any hook. A
 //! forked child is walked by its parent's entry while its memory is still laid out as its parent's.
 
-use profiler_common::abi::{SampleEvent, SamplerConfig};
+use profiler_common::abi::SamplerConfig;
 use profiler_common::outcome::Outcome;
 
 use crate::helpers::{self, Task};
 use crate::maps::{PROCESSES, Walk};
-use crate::sample::{exec_id, start_time};
+use crate::sample;
 
 /// `PF_FORKNOEXEC` of include/linux/sched.h, unchanged since 2.6.12: forked, and has executed nothing since.
 const PF_FORKNOEXEC: u32 = 0x0000_0040;
 
 /// Gives the walk its mappings, none if the program is not published.
 #[inline(always)]
-pub fn find(walk: &mut Walk, task: Task, config: &SamplerConfig, sample: &SampleEvent) {
+pub fn find(walk: &mut Walk, task: Task, config: &SamplerConfig) {
     walk.mappings = 0;
-    if sample.start_time == 0 {
+    if walk.sample.start_time == 0 {
         return; // nothing would tell a reused pid
     }
-    if adopt(walk, sample.tgid, sample.start_time, sample.exec_id) {
+    let (tgid, start_time, exec_id) = (walk.sample.tgid, walk.sample.start_time, walk.sample.exec_id);
+    if adopt(walk, tgid, start_time, exec_id) {
         return;
     }
     if task.u32_at(config.task.flags) & PF_FORKNOEXEC == 0 {
@@ -31,7 +32,7 @@ pub fn find(walk: &mut Walk, task: Task, config: &SamplerConfig, sample: &Sample
     if !is_laid_out_alike(own_memory, parent_memory, config) {
         return;
     }
-    let (start_time, exec_id) = (start_time(parent, config), exec_id(parent, config));
+    let (start_time, exec_id) = (sample::start_time(parent, config), sample::exec_id(parent, config));
     if adopt(walk, parent.u32_at(config.task.tgid), start_time, exec_id) {
         helpers::count(Outcome::WalkedByParent);
     }

@@ -4,31 +4,33 @@
 use aya_ebpf::programs::PerfEventContext;
 use core::ffi::c_void;
 use profiler_common::abi::{
-    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ON_TICK, ROOT_FRAMES,
-    STACK_PROCESS_BOUND, SampleEvent, SamplerConfig, StackEvent, known_stack_slot,
+    FILTER_TARGETS, KIND_SAMPLE, KIND_STACK, LEAF_FRAMES, MAX_STACK_SLOTS, ON_TICK, ROOT_FRAMES, SampleEvent,
+    SamplerConfig, StackEvent, known_stack_slot,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::Outcome;
 
+use crate::abilities::Abilities;
 use crate::helpers::{self, Task};
-use crate::maps::{KNOWN_STACKS, STACK, StackScratch, TARGETS, config};
-use crate::unwind::{self, UserStack, Walked};
+use crate::maps::{KNOWN_STACKS, STACK, StackScratch, TARGETS, WALK, Walk, config};
+use crate::unwind;
 
 /// `PF_KTHREAD` of include/linux/sched.h, unchanged since 2.6.27.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
-pub fn on_tick(ctx: &PerfEventContext) {
+#[inline(always)]
+pub fn on_tick<A: Abilities>(ctx: &PerfEventContext) {
     let (tgid, tid) = helpers::current_ids();
     if tid == 0 {
         return; // idle: no CPU time is spent
     }
     let began = helpers::monotonic_nanos();
-    tick(ctx, tgid, tid, began);
+    tick::<A>(ctx, tgid, tid, began);
     helpers::count_run(ON_TICK, began);
 }
 
 #[inline(always)]
-fn tick(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
+fn tick<A: Abilities>(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
     let config = config();
     let task = helpers::current_task();
     let start_time = start_time(task, &config);
@@ -36,7 +38,13 @@ fn tick(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
         helpers::count(Outcome::Filtered);
         return;
     }
-    let mut sample = SampleEvent {
+    let (Some(walk), Some(scratch)) = (WALK.get_ptr_mut(0), STACK.get_ptr_mut(0)) else {
+        helpers::count(Outcome::NoScratch);
+        return;
+    };
+    // SAFETY: this CPU's slots. A perf event does not interrupt itself, so no one else holds them.
+    let (walk, scratch) = unsafe { (&mut *walk, &mut *scratch) };
+    walk.sample = SampleEvent {
         kind: KIND_SAMPLE,
         user_outcome: 0,
         cpu: helpers::current_cpu(),
@@ -49,43 +57,27 @@ fn tick(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
         user_stack: 0,
         weight: helpers::sample_period(ctx),
     };
-    if let Some(user_outcome) = stacks(ctx, task, &config, &mut sample) {
-        sample.user_outcome = user_outcome;
-        send(&sample, config.wakeup_bytes);
+    unwind::kernel_stack::<A>(ctx, walk, scratch);
+    if walk.slots != 0 {
+        walk.sample.kernel_stack = define::<A>(walk, 0, scratch);
+    }
+    match no_user_stack(task, &config) {
+        Some(reason) => {
+            walk.outcome = reason as u32;
+            send::<A>(walk, &config);
+        }
+        None => unwind::user_stack::<A>(ctx, task, &config, walk, scratch),
     }
 }
 
-/// Walks both parts, defines what is new, and notes the hashes in the sample. Nothing if the sample has gone out as a
-/// snapshot.
+/// Goes on with the walk of a stack where the program before left off, see [`crate::abilities::Plain`].
 #[inline(always)]
-fn stacks(
-    ctx: &PerfEventContext,
-    task: Task,
-    config: &SamplerConfig,
-    sample: &mut SampleEvent,
-) -> Option<u8> {
-    let Some(scratch) = STACK.get_ptr_mut(0) else {
-        helpers::count(Outcome::NoScratch);
-        return Some(Outcome::UserStackUnreadable.number() as u8);
-    };
-    // SAFETY: this CPU's slot, held by nobody else during the tick.
-    let scratch = unsafe { &mut *scratch };
-    if let Some(walked) = unwind::kernel_stack(ctx, scratch) {
-        define(&walked, 0, sample, scratch);
-        sample.kernel_stack = walked.hash;
-    }
-    if let Some(reason) = no_user_stack(task, config) {
-        return Some(reason.number() as u8);
-    }
-    match unwind::user_stack(ctx, task, config, sample, scratch) {
-        UserStack::Walked(walked, outcome) => {
-            define(&walked, STACK_PROCESS_BOUND, sample, scratch);
-            sample.user_stack = walked.hash;
-            Some(outcome)
-        }
-        UserStack::None(outcome) => Some(outcome),
-        UserStack::Snapshot => None,
-    }
+pub fn walk_on(ctx: &PerfEventContext) {
+    let (Some(walk), Some(scratch)) = (WALK.get_ptr_mut(0), STACK.get_ptr_mut(0)) else { return };
+    // SAFETY: as in tick.
+    let (walk, scratch) = unsafe { (&mut *walk, &mut *scratch) };
+    unwind::walk_on(ctx, helpers::current_task(), &config(), walk, scratch);
+    helpers::count_run(ON_TICK, walk.sample.time);
 }
 
 /// Why the task has no user stack, if it has none. Without BTF the walker finds out by failing.
@@ -102,29 +94,30 @@ fn no_user_stack(task: Task, config: &SamplerConfig) -> Option<Outcome> {
     (mm.is_null() || mm.u64_at(config.task.mm_start_stack) == 0).then_some(Outcome::NoUserMemory)
 }
 
-/// Sends the stack in the scratch buffer unless user space has it. If the ring is full the slot stays
+/// Sends the stack in the scratch buffer unless user space has it; gives its hash. If the ring is full the slot stays
 /// as it was, so the stack's next sample tries again.
 #[inline(always)]
-fn define(walked: &Walked, flags: u8, sample: &SampleEvent, scratch: &mut StackScratch) {
-    let Some(known) = KNOWN_STACKS.get_ptr_mut(known_stack_slot(walked.hash)) else { return };
+pub fn define<A: Abilities>(walk: &Walk, flags: u8, scratch: &mut StackScratch) -> u64 {
+    let hash = walk.hash;
+    let Some(known) = KNOWN_STACKS.get_ptr_mut(known_stack_slot(hash)) else { return hash };
     // SAFETY: a valid slot. Other CPUs may write it at the same time: each 64-bit store is whole, and the
     // worst that comes of it is a definition sent twice.
-    if unsafe { *known } == walked.hash {
-        return;
+    if unsafe { *known } == hash {
+        return hash;
     }
     let kept = LEAF_FRAMES + ROOT_FRAMES;
-    let left_out = walked.slots.saturating_sub(kept);
-    let slots = if walked.slots < kept { walked.slots } else { kept };
+    let left_out = walk.slots.saturating_sub(kept);
+    let slots = if walk.slots < kept { walk.slots } else { kept };
     scratch.header = StackEvent {
         kind: KIND_STACK,
         flags,
         slots: slots as u16,
-        exec_id: sample.exec_id,
-        hash: walked.hash,
-        time: sample.time,
-        tgid: sample.tgid,
+        exec_id: walk.sample.exec_id,
+        hash,
+        time: walk.sample.time,
+        tgid: walk.sample.tgid,
         left_out,
-        start_time: sample.start_time,
+        start_time: walk.sample.start_time,
     };
     // VERIFIER: the mask bounds the length below the size of the map value.
     let slots = (slots as usize & (MAX_STACK_SLOTS - 1)) as u64;
@@ -132,28 +125,26 @@ fn define(walked: &Walked, flags: u8, sample: &SampleEvent, scratch: &mut StackS
     // SAFETY: header and slots are one repr(C) map value, and `len` is within it.
     if unsafe { helpers::output((scratch as *const StackScratch).cast::<c_void>(), len, false) } {
         // SAFETY: as above.
-        unsafe { *known = walked.hash };
+        unsafe { *known = hash };
         helpers::count(Outcome::Definitions);
     } else {
-        helpers::lose!(Outcome::DefinitionRingFull, sample.tgid);
+        helpers::lose!(A, Outcome::DefinitionRingFull, walk.sample.tgid);
     }
+    hash
 }
 
+/// Sends the sample without a part of its stack.
 #[inline(always)]
-fn send(sample: &SampleEvent, wakeup_bytes: u32) {
-    let wake = helpers::ring_bytes_waiting() >= wakeup_bytes as u64;
-    // SAFETY: a local of exactly this size.
-    let sent = unsafe {
-        helpers::output(
-            (sample as *const SampleEvent).cast::<c_void>(),
-            size_of::<SampleEvent>() as u64,
-            wake,
-        )
-    };
+pub fn send<A: Abilities>(walk: &mut Walk, config: &SamplerConfig) {
+    let wake = helpers::ring_bytes_waiting() >= config.wakeup_bytes as u64;
+    walk.sample.user_outcome = walk.outcome as u8;
+    let sample: *const SampleEvent = &raw const walk.sample;
+    // SAFETY: a member of exactly this size.
+    let sent = unsafe { helpers::output(sample.cast::<c_void>(), size_of::<SampleEvent>() as u64, wake) };
     if sent {
         helpers::count(Outcome::Samples);
     } else {
-        helpers::lose!(Outcome::SampleRingFull, sample.tgid);
+        helpers::lose!(A, Outcome::SampleRingFull, walk.sample.tgid);
     }
 }
 

@@ -6,13 +6,13 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
     KIND_SNAPSHOT, LIFE_NANOS_MIN, SNAPSHOT_BYTES_MAX, SNAPSHOT_CUT, SNAPSHOT_FAULT, SNAPSHOT_QUOTAS,
     SNAPSHOT_SPAN_BITS, SampleEvent, SamplerConfig, SnapshotEvent,
 };
 use profiler_common::outcome::Outcome;
 
+use crate::abilities::{Abilities, Step};
 use crate::helpers::{self, Task};
 use crate::maps::{COPIED_PIECE, QUOTAS, SNAPSHOT, SnapshotScratch, Walk};
 
@@ -24,13 +24,14 @@ const SP: usize = 31;
 
 /// Sends the sample with its stack. False if it has to do without: counted.
 #[inline(always)]
-pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEvent) -> bool {
+pub fn send<A: Abilities>(walk: &Walk, task: Task, config: &SamplerConfig) -> bool {
+    let sample = &walk.sample;
     let waiting = helpers::ring_bytes_waiting();
     // The last quarter of the ring is left to plain samples: they are small, and losing one is losing time.
     let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
     let sent = count_snapshot(sample);
     if is_filling_up || sent > config.snapshots_a_span {
-        helpers::lose!(Outcome::SnapshotRefused, sample.tgid);
+        helpers::lose!(A, Outcome::SnapshotRefused, sample.tgid);
         return false;
     }
     let Some(scratch) = SNAPSHOT.get_ptr_mut(0) else {
@@ -41,7 +42,7 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     let scratch = unsafe { &mut *scratch };
     let sp = walk.sampled[SP];
     let (wanted, is_cut) = wanted(task, config, sp);
-    copy(sp, wanted, scratch);
+    copy::<A>(sp, wanted, scratch);
     let copied = scratch.header.stack_bytes as u64;
     let cut = if is_cut { SNAPSHOT_CUT } else { 0 };
     let fault = if copied < wanted { SNAPSHOT_FAULT } else { 0 };
@@ -49,13 +50,13 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     let header = &mut scratch.header;
     header.sample = *sample;
     header.sample.kind = KIND_SNAPSHOT;
-    header.registers = walk.sampled;
+    copy_registers(walk, &mut header.registers);
     header.pc = walk.sampled_pc;
     header.stopped_at = if walk.slots == 0 { 0 } else { walk.pc };
     header.flags = cut | fault;
     let mut len = copied;
     // SAFETY: no instruction. VERIFIER: the bound below must not be computed away.
-    unsafe { asm!("/* {0} */", inout(reg) len) };
+    unsafe { asm!("{0} = {0}", inout(reg) len) };
     if len > SNAPSHOT_BYTES_MAX as u64 {
         len = SNAPSHOT_BYTES_MAX as u64;
     }
@@ -67,12 +68,23 @@ pub fn send(walk: &Walk, task: Task, config: &SamplerConfig, sample: &SampleEven
     // SAFETY: header and stack are one repr(C) map value, and `len` is within it.
     let sent = unsafe { helpers::output((scratch as *const SnapshotScratch).cast::<c_void>(), len, wake) };
     if !sent {
-        helpers::lose!(Outcome::SnapshotRefused, sample.tgid);
+        helpers::lose!(A, Outcome::SnapshotRefused, sample.tgid);
         return false;
     }
     helpers::count(Outcome::Samples);
     helpers::count(Outcome::Snapshots);
     true
+}
+
+/// One by one: LLVM would call a function for it, which copies bytes.
+#[inline(always)]
+fn copy_registers(walk: &Walk, to: &mut [u64; 32]) {
+    let mut number = 0;
+    while number < to.len() {
+        // SAFETY: a plain field.
+        to[number] = unsafe { core::ptr::read_volatile(&raw const walk.sampled[number]) };
+        number += 1;
+    }
 }
 
 /// Whether the process is no short one.
@@ -116,8 +128,7 @@ fn wanted(task: Task, config: &SamplerConfig, sp: u64) -> (u64, bool) {
     if to_thread_block <= most { (to_thread_block, false) } else { (most, true) }
 }
 
-/// What the copying of a piece needs; a pointer only, so that the second pass looks to the verifier like the first.
-#[repr(C)]
+/// What the copying of a piece needs.
 struct Copying {
     scratch: *mut SnapshotScratch,
 }
@@ -128,44 +139,42 @@ const PIECES_MAX: u32 = (SNAPSHOT_BYTES_MAX / COPIED_PIECE) as u32 + 1;
 /// Copies from the stack pointer up, in pieces that end at pages' ends: an absent page loses only what lies above it.
 /// What is copied is counted in the header.
 #[inline(always)]
-fn copy(sp: u64, wanted: u64, scratch: &mut SnapshotScratch) {
+fn copy<A: Abilities>(sp: u64, wanted: u64, scratch: &mut SnapshotScratch) {
     scratch.header.stack_bytes = 0;
     scratch.sp = sp;
     scratch.wanted = wanted;
-    let mut copying = Copying { scratch };
-    // SAFETY: the callback has the signature that the helper asks for, and what it is given lives until then.
-    unsafe {
-        raw::bpf_loop(PIECES_MAX, copy_piece as *const () as *mut c_void, (&raw mut copying).cast(), 0);
-    }
+    A::repeat(&mut Copying { scratch });
 }
 
-/// Gives 1 when the copy is over.
-#[inline(never)]
-extern "C" fn copy_piece(_index: u32, copying: *mut Copying) -> i64 {
-    const PIECE: u64 = COPIED_PIECE as u64;
-    // SAFETY: made by copy; points to a map value that nobody else uses during the tick.
-    let scratch = unsafe { &mut *(*copying).scratch };
-    let copied = scratch.header.stack_bytes as u64;
-    let from = scratch.sp.wrapping_add(copied);
-    let left = scratch.wanted.wrapping_sub(copied);
-    if copied >= scratch.wanted {
-        return 1;
+impl Step for Copying {
+    const MOST: u32 = PIECES_MAX;
+
+    #[inline(always)]
+    fn run(&mut self, _index: u32) -> bool {
+        const PIECE: u64 = COPIED_PIECE as u64;
+        // SAFETY: made by copy; points to a map value that nobody else uses during the tick.
+        let scratch = unsafe { &mut *self.scratch };
+        let copied = scratch.header.stack_bytes as u64;
+        let from = scratch.sp.wrapping_add(copied);
+        let left = scratch.wanted.wrapping_sub(copied);
+        if copied >= scratch.wanted {
+            return false;
+        }
+        let to_page_end = PIECE - (from & (PIECE - 1));
+        let mut len = if to_page_end < left { to_page_end } else { left };
+        let mut at = copied;
+        // SAFETY: no instruction. VERIFIER: it has to see the masks below, which LLVM would prove away.
+        unsafe { asm!("{0} = {0}\n{1} = {1}", inout(reg) len, inout(reg) at) };
+        len = ((len - 1) & (PIECE - 1)) + 1;
+        at &= SNAPSHOT_BYTES_MAX as u64 - 1;
+        // SAFETY: the stack has a piece more than `at` can reach, and `len` is at most a piece.
+        let is_there = unsafe {
+            let to = scratch.stack.as_mut_ptr().add(at as usize);
+            helpers::read_user(to.cast(), len, from)
+        };
+        if is_there {
+            scratch.header.stack_bytes = (copied + len) as u32;
+        }
+        is_there
     }
-    let to_page_end = PIECE - (from & (PIECE - 1));
-    let mut len = if to_page_end < left { to_page_end } else { left };
-    let mut at = copied;
-    // SAFETY: no instruction. VERIFIER: it has to see the masks below, which LLVM would prove away.
-    unsafe { asm!("/* {0} {1} */", inout(reg) len, inout(reg) at) };
-    len = ((len - 1) & (PIECE - 1)) + 1;
-    at &= SNAPSHOT_BYTES_MAX as u64 - 1;
-    // SAFETY: the stack has a piece more than `at` can reach, and `len` is at most a piece.
-    let is_there = unsafe {
-        let to = scratch.stack.as_mut_ptr().add(at as usize);
-        helpers::read_user(to.cast(), len, from)
-    };
-    if !is_there {
-        return 1;
-    }
-    scratch.header.stack_bytes = (copied + len) as u32;
-    0
 }

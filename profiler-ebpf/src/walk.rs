@@ -1,13 +1,13 @@
 //! The user part of a stack by unwind rows, frame by frame, in the kernel.
 //!
-//! Row search and step are `profiler_common`'s; here is only what brings them memory. One run of [`walk_frame`] is
-//! one frame; `bpf_loop` repeats it.
+//! Row search and step are `profiler_common`'s; here is only what brings them memory. One run of [`Cursor`] is
+//! one frame, which is repeated.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
-    BLOCK_ROWS, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES, SampleEvent,
+    BLOCK_ROWS, FRAMES_A_PROGRAM, HAS_ROWS, IS_MEMORY, LEAF_FRAMES, MAX_STACK_SLOTS, ROOT_FRAMES,
     WALKED_FRAMES_MAX, WalkedMapping, stack_slot,
 };
 use profiler_common::address::{CodeAddr, RuntimeAddr};
@@ -20,6 +20,7 @@ use profiler_common::unwind_rule::Rule;
 use profiler_common::unwind_step::ARM64_ADDRESS_MASK;
 use profiler_common::unwind_step::{Arch, Regs, StepOutcome, step};
 
+use crate::abilities::Step;
 use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
 
 /// Where a frame's tag says that it is bound to its process.
@@ -30,66 +31,76 @@ const ARCH: Arch = Arch::X86_64;
 #[cfg(bpf_target_arch = "aarch64")]
 const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
 
-/// What a frame's step needs; pointers only, see [`Walk`].
-#[repr(C)]
-struct Cursor {
-    walk: *mut Walk,
-    scratch: *mut StackScratch,
+/// A walk, and where its frames go. Their number and the outcome are in `walk`.
+pub struct Cursor {
+    pub walk: *mut Walk,
+    pub scratch: *mut StackScratch,
 }
 
-/// Walks from the interrupted frame, whose registers and mappings are in `walk`, to the root. The frames are in `scratch`, their number and the outcome in `walk`.
+/// What [`Walk::outcome`] says until the walk is over, and afterwards if it was too long.
+pub const IS_WALKING: u32 = Outcome::FrameLimit as u32;
+
+/// Sets a walk to the interrupted frame, whose registers and mappings it has. Where there are no mappings it is over
+/// before it begins.
 #[inline(always)]
-pub fn walk_user_stack(walk: &mut Walk, scratch: &mut StackScratch) {
+pub fn begin(walk: &mut Walk) {
     walk.is_return = 0;
     walk.slots = 0;
     walk.is_sampled_frame = 1;
     walk.is_bound = 0;
     walk.hash = StackHasher::shared().state();
     walk.last_mapping = walk.first_mapping;
-    walk.outcome = Outcome::FrameLimit as u32;
-    let mut cursor = Cursor { walk, scratch };
-    // SAFETY: the callback has the signature that the helper asks for, and the cursor lives until it returns.
-    unsafe {
-        raw::bpf_loop(WALKED_FRAMES_MAX, walk_frame as *const () as *mut c_void, (&raw mut cursor).cast(), 0);
-    }
+    walk.outcome = Outcome::RowsNotReady as u32;
 }
 
-/// One frame: emits it and goes to its caller. Gives 1 when the walk is over.
-#[inline(never)]
-extern "C" fn walk_frame(_index: u32, cursor: *mut Cursor) -> i64 {
-    // SAFETY: made by walk_user_stack; both point to map values that nobody else uses during the tick.
-    let (walk, scratch) = unsafe { (&mut *(*cursor).walk, &mut *(*cursor).scratch) };
-    match frame(walk, scratch) {
-        None => 0,
-        Some(outcome) => {
-            walk.outcome = outcome as u32;
-            1
+/// One frame: emits it and goes to its caller.
+impl Step for Cursor {
+    const MOST: u32 = WALKED_FRAMES_MAX;
+    const MOST_PLAIN: u32 = FRAMES_A_PROGRAM;
+
+    #[inline(always)]
+    fn run(&mut self, _index: u32) -> bool {
+        // SAFETY: made of two map values; both point to map values that nobody else uses during the tick.
+        let (walk, scratch) = unsafe { (&mut *self.walk, &mut *self.scratch) };
+        match frame(walk, scratch) {
+            None => true,
+            Some(outcome) => {
+                walk.outcome = outcome as u32;
+                false
+            }
         }
     }
 }
 
+/// VERIFIER: each part leaves what it found in the walk, where the next reads it back ([`opaque`]): so what a part knows
+/// of the way it took does not multiply with the ways of the next.
 #[inline(always)]
 fn frame(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
-    let is_return = walk.is_return != 0;
-    let pc = CodeAddr::new(RuntimeAddr(walk.pc), is_return);
-    let at = pc.lookup().0;
-    let Some(mapping) = find_mapping(walk, at) else {
+    let is_return = opaque(&walk.is_return) != 0;
+    walk.at = CodeAddr::new(RuntimeAddr(walk.pc), is_return).lookup().0;
+    if !find_mapping(walk) {
         // Where the CPU was is a frame whatever lies there; what a walk came to may be no code at all.
-        if !is_return {
+        if opaque(&walk.is_return) == 0 {
             emit(walk, Frame::unbacked(walk.pc, false), scratch);
         }
         return Some(Outcome::NoMapping);
-    };
+    }
+    let Some(mapping) = MAPPINGS.get(opaque(&walk.last_mapping)) else { return Some(Outcome::NoMapping) };
+    let is_return = opaque(&walk.is_return) != 0;
     let frame = if mapping.flags & IS_MEMORY != 0 {
         Frame::unbacked(walk.pc, is_return)
     } else {
         Frame::native(mapping.file, walk.pc.wrapping_sub(mapping.file_bias), is_return)
     };
     emit(walk, frame, scratch);
-    match find_rule(walk, mapping, at) {
-        Some(rule) => advance(walk, rule),
-        None => Some(Outcome::RowsNotReady),
-    }
+    if find_rule(walk, mapping) { advance(walk) } else { Some(Outcome::RowsNotReady) }
+}
+
+/// What is in map memory, as neither compiler nor verifier can know it.
+#[inline(always)]
+fn opaque<T: Copy>(place: &T) -> T {
+    // SAFETY: a reference is valid; what is asked for are plain integers.
+    unsafe { core::ptr::read_volatile(place) }
 }
 
 #[inline(always)]
@@ -102,8 +113,9 @@ fn emit(walk: &mut Walk, frame: Frame, scratch: &mut StackScratch) {
 
 /// Goes to the caller. Gives the outcome when there is none.
 #[inline(always)]
-fn advance(walk: &mut Walk, rule: Rule) -> Option<Outcome> {
-    let pc = CodeAddr::new(RuntimeAddr(walk.pc), walk.is_return != 0);
+fn advance(walk: &mut Walk) -> Option<Outcome> {
+    let rule = RULES.get(opaque(&walk.rule)).copied().unwrap_or(Rule::GAP);
+    let pc = CodeAddr::new(RuntimeAddr(walk.pc), opaque(&walk.is_return) != 0);
     let regs = Regs { pc, sp: walk.sp, fp: walk.fp, lr: walk.lr, bx: walk.bx };
     let sampled = &walk.sampled;
     let is_sampled_frame = walk.is_sampled_frame != 0;
@@ -141,70 +153,76 @@ fn read_word(at: RuntimeAddr) -> Option<u64> {
 /// The first of the strides over a process's mappings: up to 4,095 of them.
 const FIRST_STRIDE: u32 = 1 << 11;
 
+/// Notes the mapping of the address; false if there is none.
+///
 /// VERIFIER: the strides bound the loop; the number of mappings comes from a map, the zero makes both arms equal.
 #[inline(always)]
-fn find_mapping(walk: &mut Walk, at: u64) -> Option<&'static WalkedMapping> {
+fn find_mapping(walk: &mut Walk) -> bool {
     if let Some(last) = MAPPINGS.get(walk.last_mapping)
-        && at >= last.start
-        && at < last.end
+        && walk.at >= last.start
+        && walk.at < last.end
     {
-        return Some(last);
+        return true;
     }
-    let (first, count) = (walk.first_mapping, walk.mappings);
-    // SAFETY: a plain field; volatile so that the compiler does not know that it is 0.
-    let zero = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) };
     let mut base = 0u32;
     let mut stride = FIRST_STRIDE;
     while stride != 0 {
         let candidate = base + stride;
-        if candidate < count
-            && let Some(mapping) = MAPPINGS.get(first.wrapping_add(candidate))
-            && mapping.start <= at
+        if candidate < opaque(&walk.mappings)
+            && let Some(mapping) = MAPPINGS.get(walk.first_mapping.wrapping_add(candidate))
+            && mapping.start <= opaque(&walk.at)
         {
             base = candidate;
         }
-        base = (base ^ zero) & (FIRST_STRIDE * 2 - 1);
+        base = (base ^ opaque(&walk.opaque_zero)) & (FIRST_STRIDE * 2 - 1);
         stride >>= 1;
     }
-    let index = first.wrapping_add(base);
-    let mapping = MAPPINGS.get(index)?;
-    if base >= count || at < mapping.start || at >= mapping.end {
-        return None;
+    walk.last_mapping = walk.first_mapping.wrapping_add(base);
+    if base >= opaque(&walk.mappings) {
+        return false;
     }
-    walk.last_mapping = index;
-    Some(mapping)
+    match MAPPINGS.get(opaque(&walk.last_mapping)) {
+        Some(mapping) => opaque(&walk.at) >= mapping.start && opaque(&walk.at) < mapping.end,
+        None => false,
+    }
 }
 
-/// The rule in force at an address; `None` if its page is not loaded.
+/// The number of no rule: there is a gap.
+const NO_RULE: u32 = u32::MAX;
+
+/// Notes the rule in force at the address; false if its page is not loaded.
 #[inline(always)]
-fn find_rule(walk: &Walk, mapping: &WalkedMapping, at: u64) -> Option<Rule> {
+fn find_rule(walk: &mut Walk, mapping: &WalkedMapping) -> bool {
+    walk.rule = NO_RULE;
     if mapping.flags & HAS_ROWS == 0 {
-        return Some(Rule::GAP);
+        return true;
     }
-    let vaddr = at.wrapping_sub(mapping.vaddr_bias);
-    let page = PAGES.get_ptr_mut(mapping.page_bias.wrapping_add((vaddr >> 16) as u32))?;
+    let vaddr = opaque(&walk.at).wrapping_sub(mapping.vaddr_bias);
+    let Some(page) = PAGES.get_ptr_mut(mapping.page_bias.wrapping_add((vaddr >> 16) as u32)) else {
+        return false;
+    };
     // SAFETY: a valid slot; the count of touches may lose some, which is only a measure of heat.
     let page = unsafe { &mut *page };
     page.touched = page.touched.wrapping_add(1);
     if page.rows == 0 {
-        return None;
+        return false;
     }
-    let block = ROWS.get_value(page.block, &0)?;
+    let Some(block) = ROWS.get_value(page.block, &0) else { return false };
     let first = page.first_row as usize;
-    // SAFETY: as in find_mapping.
-    let zero = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) };
     let row_at =
         |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
-    let Some(row) = find_row(page.rows, vaddr as u16, zero, row_at) else { return Some(Rule::GAP) };
-    RULES.get(row.rule as u32).copied()
+    if let Some(row) = find_row(page.rows, vaddr as u16, || opaque(&walk.opaque_zero), row_at) {
+        walk.rule = row.rule as u32;
+    }
+    true
 }
 
 /// The identity of the stack just walked.
 #[inline(always)]
-pub fn hash(walk: &Walk, sample: &SampleEvent) -> u64 {
+pub fn hash(walk: &Walk) -> u64 {
     let shared = StackHasher::resumed(walk.hash);
     if walk.is_bound == 0 {
         return shared.finish();
     }
-    shared.bound_to(sample.tgid, sample.start_time, sample.exec_id).finish()
+    shared.bound_to(walk.sample.tgid, walk.sample.start_time, walk.sample.exec_id).finish()
 }

@@ -54,6 +54,7 @@ async fn run(args: &Args) -> Result<()> {
         open_files_max: 1024,
         kept: Kept::FOR_GOOD,
         kernel_log: false,
+        kernel_without: std::collections::BTreeSet::new(),
     };
     let mut session = Session::open(config, &host, Everyone, Default::default())?;
     session.start()?;

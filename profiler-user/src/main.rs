@@ -16,6 +16,7 @@ use profiler_user::doctor;
 use profiler_user::host::{Clock, Host, ProcFs};
 use profiler_user::privileges::{KernelVersion, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
+use profiler_user::sample::abilities;
 use profiler_user::spool;
 use profiler_user::symbolize::dwarf;
 use profiler_user::targets;
@@ -164,7 +165,8 @@ fn run_spool(args: &SpoolArgs) -> ExitCode {
 
 fn run_doctor(args: &DoctorArgs) -> ExitCode {
     let host = Host::new();
-    let report = doctor::run(&host.proc, &host.sys, look_for_pods(&host));
+    let without = abilities::named(&args.kernel_without);
+    let report = doctor::run(&host.proc, &host.sys, look_for_pods(&host), &without);
     let text = if args.json { report.to_json() } else { report.to_text(width(), colour()) };
     let _unheard = writeln!(stdout(), "{}", text.trim_end());
     ExitCode::from(report.exit_code())

@@ -25,6 +25,18 @@ pub(crate) struct Package {
 
 /// Downloads the package below `target/tools` and checks its hash.
 pub(crate) fn download(workspace: &Workspace, package: &Package) -> Result<PathBuf> {
+    let mut failures = String::new();
+    for mirror in archives(workspace, "")? {
+        match download_from(workspace, package, &mirror) {
+            Ok(file) => return Ok(file),
+            Err(error) => failures += &format!("; {error:#}"),
+        }
+    }
+    bail!("no mirror of this host has {} {}{failures}", package.name, package.version)
+}
+
+/// The archives that the host gets its own release from; with the ending `-security`, that release's security updates.
+pub(crate) fn archives(workspace: &Workspace, ending: &str) -> Result<Vec<String>> {
     if shell::find_program("apt-get").is_none() {
         bail!("no apt-get on this machine");
     }
@@ -32,14 +44,8 @@ pub(crate) fn download(workspace: &Workspace, package: &Package) -> Result<PathB
     let uris = shell::output(workspace.command("apt-get").args(["update", "--print-uris"]))?;
     let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
     let codename = codename(&release).context("/etc/os-release has no VERSION_CODENAME")?;
-    let mut failures = String::new();
-    for mirror in mirrors(&uris, codename) {
-        match download_from(workspace, package, mirror) {
-            Ok(file) => return Ok(file),
-            Err(error) => failures += &format!("; {error:#}"),
-        }
-    }
-    bail!("no mirror of this host has {} {}{failures}", package.name, package.version)
+    let found = mirrors(&uris, &format!("{codename}{ending}"));
+    Ok(found.into_iter().map(str::to_owned).collect())
 }
 
 /// The `VERSION_CODENAME` of an os-release file.
@@ -66,8 +72,10 @@ fn mirrors<'a>(update_uris: &'a str, codename: &str) -> Vec<&'a str> {
 }
 
 fn download_from(workspace: &Workspace, package: &Package, mirror: &str) -> Result<PathBuf> {
-    let apt = PrivateApt::make(&workspace.tools().join("apt"), package, mirror)?;
-    shell::run(apt.command("apt-get").args(["--quiet", "update"]))?;
+    // Beside the host's own.
+    let architecture = package.name.split_once(':').map(|(_, architecture)| architecture);
+    let root = workspace.tools().join("apt");
+    let apt = PrivateApt::make(&root, package.suite, mirror, architecture.as_slice())?;
     let wanted = format!("{}={}", package.name, package.version);
     shell::run(apt.command("apt-get").args(["--quiet", "download", &wanted]))?;
     let file = apt.only_package()?;
@@ -79,15 +87,15 @@ fn download_from(workspace: &Workspace, package: &Package, mirror: &str) -> Resu
     Ok(file)
 }
 
-/// A folder that apt takes for its state, cache and sources.
-struct PrivateApt {
+/// A folder that apt takes for its state, cache and sources, with the package lists of one suite.
+pub(crate) struct PrivateApt {
     root: PathBuf,
-    /// Beside the host's own.
-    architecture: Option<&'static str>,
+    architectures: Vec<String>,
 }
 
 impl PrivateApt {
-    fn make(root: &Path, package: &Package, mirror: &str) -> Result<Self> {
+    /// Fetches the lists of these architectures; of none: of the host's.
+    pub(crate) fn make(root: &Path, suite: &str, mirror: &str, architectures: &[&str]) -> Result<Self> {
         let root = fresh_folder(root)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "parts"] {
             fresh_folder(&root.join(folder))?;
@@ -95,14 +103,17 @@ impl PrivateApt {
         // The archive signs every suite with the keys of this package; without it apt's own keys decide.
         let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let keys = if Path::new(keys).exists() { format!("Signed-By: {keys}\n") } else { String::new() };
-        let suite = package.suite;
         let source = format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n{keys}");
         let file = root.join("private.sources");
         fs::write(&file, source).with_context(|| format!("write {}", file.display()))?;
-        Ok(Self { root, architecture: package.name.split_once(':').map(|(_, architecture)| architecture) })
+        let architectures = architectures.iter().map(|&name| name.to_owned()).collect();
+        let apt = Self { root, architectures };
+        shell::run(apt.command("apt-get").args(["--quiet", "update"]))?;
+        Ok(apt)
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// One of apt's programs that sees this folder and nothing of the host's, started in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
         let settings = [
@@ -115,14 +126,15 @@ impl PrivateApt {
             command.arg("-o").arg(format!("{name}={}", path.display()));
         }
         // The checkout may lie in a folder that apt's unprivileged user cannot enter.
-        command.args(["-o", "APT::Sandbox::User="]);
-        if let Some(architecture) = self.architecture {
-            command.arg("-o").arg(format!("APT::Architectures::={architecture}"));
+        command.args(["-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none"]);
+        for architecture in &self.architectures {
+            command.args(["-o", &format!("APT::Architectures::={architecture}")]);
         }
         command
     }
 
-    fn only_package(&self) -> Result<PathBuf> {
+    /// The file that `apt-get download` has left.
+    pub(crate) fn only_package(&self) -> Result<PathBuf> {
         for entry in fs::read_dir(&self.root).with_context(|| format!("list {}", self.root.display()))? {
             let path = entry.with_context(|| format!("list {}", self.root.display()))?.path();
             if path.extension().is_some_and(|ending| ending == "deb") {

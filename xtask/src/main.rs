@@ -8,6 +8,7 @@
 //!   cargo xtask bench [--part PART]  what flamekeeper costs, also beside perf        bench/
 //!   cargo xtask fuzz [TARGET]        hostile bytes ─▶ every parser and decoder       fuzz.rs
 //!   cargo xtask dist [--arch ARCH]   sources ─▶ what is handed out, for both architectures   dist/
+//!   cargo xtask vm [--ci]            kernels of distributions ─▶ the product in guests      vm/
 //!   cargo xtask ci                   all of it, as on every change                  ci.rs
 //! ```
 //!
@@ -29,6 +30,7 @@ mod tidy;
 mod toolchain;
 mod tools;
 mod verifier;
+mod vm;
 mod workspace;
 
 use anyhow::Result;
@@ -71,6 +73,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Make what is handed out in target/dist: static binaries of both architectures, and their sums
     Dist(dist::Args),
+    /// Boot the kernels of distributions in an emulator and test the static binary on them
+    Vm(vm::Args),
     /// Every check and every test, as for a change that is to be merged
     Ci,
 }
@@ -92,6 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(args) => bench::run(&workspace, &args),
         Task::Fuzz(args) => fuzz::run(&workspace, &args),
         Task::Dist(args) => dist::run(&workspace, &args),
+        Task::Vm(args) => vm::run(&workspace, &args),
         Task::Ci => ci::run(&workspace),
     }
 }

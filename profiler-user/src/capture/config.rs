@@ -1,7 +1,9 @@
 //! What is sampled and how: the part of a configuration that a one-shot capture and the daemon have in common.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::sample::abilities::Ability;
 use crate::sample::{Hertz, TickSource};
 
 /// How a session samples.
@@ -30,6 +32,8 @@ pub struct SessionConfig {
     pub kept: Kept,
     /// Whether the kernel half writes a line about each loss, at debug level.
     pub kernel_log: bool,
+    /// What the kernel is taken to lack, so that what is done without it can be tried on a kernel that has it.
+    pub kernel_without: BTreeSet<Ability>,
 }
 
 /// Bounds of what is kept.
@@ -46,7 +50,7 @@ impl Kept {
     /// are 11 MB.
     pub const CAPTURE: Self = Self { frames: 2 << 20, row_bytes: 24 << 20 };
     /// For months at a low rate: 8 MB of frames, some ten minutes of stacks none of which comes again.
-    pub const FOR_GOOD: Self = Self { frames: 1 << 19, row_bytes: 12 << 20 };
+    pub const FOR_GOOD: Self = Self { frames: 1 << 19, row_bytes: 8 << 20 };
 }
 
 /// Which processes are sampled: all of them if nothing is said.

@@ -31,10 +31,10 @@ pub enum CaptureError {
     #[error("{}", chain(.0))]
     Features(#[from] KernelFeatureError),
     /// Sampling cannot begin.
-    #[error(transparent)]
+    #[error("{}{}", .0, advice(.0))]
     Sample(#[from] SampleError),
     /// Process events cannot be had.
-    #[error(transparent)]
+    #[error("{}{}", .0, advice(.0))]
     SideBand(#[from] SideBandError),
     /// What is around the session could not be set up.
     #[error("{0}")]
@@ -52,18 +52,11 @@ pub enum CaptureError {
 impl CaptureError {
     /// Whether it is for want of a right: capabilities are missing, or the kernel said no though none is.
     pub fn is_permission(&self) -> bool {
-        if matches!(self, Self::NotPermitted(_)) {
-            return true;
+        match self {
+            Self::NotPermitted(_) => true,
+            Self::Sample(error) if error.is_lockdown() => true,
+            error => is_denied(error),
         }
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(cause) = source {
-            let io = cause.downcast_ref::<io::Error>();
-            if io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
-                return true;
-            }
-            source = cause.source();
-        }
-        false
     }
 
     /// For `map_err`: what was tried.
@@ -72,11 +65,50 @@ impl CaptureError {
     }
 }
 
+/// A kernel that refuses what the capabilities allow does not say by which rule: those that are known to be met,
+/// and what to do about them.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if error.downcast_ref().is_some_and(SampleError::is_lockdown) {
+        "\nthe kernel is in lockdown for confidentiality and lets no program read its memory: boot with \
+         lockdown=integrity or without; `flamekeeper doctor` tells more"
+    } else if is_denied(error) {
+        "\nthe capabilities are there: a seccomp profile or a security module forbids it, or kernel.perf_event_paranoid \
+         is above 2, where kernels of Debian and Ubuntu ask for CAP_SYS_ADMIN as well (sudo sysctl \
+         kernel.perf_event_paranoid=2); `flamekeeper doctor` tells more"
+    } else {
+        ""
+    }
+}
+
+/// Whether the kernel said no for want of a right.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::SysFs;
     use crate::sample::kernel_features::task_offsets;
+
+    #[test]
+    fn a_refusal_in_spite_of_the_capabilities_names_the_setting() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = CaptureError::from(SideBandError::Open { cpu: 0, source });
+        assert!(error.is_permission());
+        assert!(error.to_string().contains("kernel.perf_event_paranoid=2"), "{error}");
+        let source = io::Error::from(io::ErrorKind::OutOfMemory);
+        let error = CaptureError::from(SideBandError::Open { cpu: 0, source });
+        assert_eq!(error.to_string(), "open the kernel's process events on CPU 0: out of memory");
+    }
 
     #[test]
     fn what_the_kernel_said_is_told() {

@@ -21,7 +21,7 @@ use super::error::CaptureError;
 use super::rights::{Rights, Surroundings};
 use super::rounds::Rounds;
 use super::segment::Segment;
-use super::setup::{descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
+use super::setup::{Setting, descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
 use super::silence::Silence;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
@@ -35,6 +35,7 @@ use crate::collect::sideband::SideBand;
 use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos, ProcFs};
 use crate::process::table::ProcessTable;
+use crate::sample::abilities::{Abilities, Choice};
 use crate::sample::capabilities::Capabilities;
 use crate::sample::{Hertz, KernelLog, LoadOptions, Loaded, Sampler, TickSource, online_cpus};
 use crate::unwind::publisher::blocks_within;
@@ -76,6 +77,7 @@ pub struct Session<A> {
     counts: Counts,
     warnings: Vec<String>,
     event: SampledEvent,
+    choice: Choice,
     /// Whether anything ticks.
     is_on: bool,
     started: MonotonicNanos,
@@ -114,12 +116,16 @@ impl<A: Admission> Session<A> {
         let shares_ids = shares_ids(&config, host, &mut warnings)?;
         let cpus = online_cpus()?;
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
-        let sampler_config = sampler_config(&config, host, shares_ids, ring_bytes, &mut warnings)?;
+        let first_cpu = cpus.first().copied().unwrap_or(0);
+        let abilities = Abilities::probe(first_cpu, &config.kernel_without);
+        let choice = abilities.choice();
+        let setting = Setting { config: &config, host, shares_ids, ring_bytes, abilities: &abilities };
+        let sampler_config = sampler_config(&setting, &mut warnings)?;
         let by_rows = sampler_config.flags & WALK_BY_ROWS != 0;
         let blocks = if by_rows { blocks_within(config.unwind_tables_max_bytes) } else { 0 };
         let descriptors_max = descriptors_max(cpus.len(), blocks).min(config.open_files_max);
-        let options = LoadOptions { ring_bytes, writes_lines: config.kernel_log };
-        let Loaded { mut sampler, ticks, ring, walker: tables, log } =
+        let options = LoadOptions { ring_bytes, writes_lines: config.kernel_log, choice };
+        let Loaded { mut sampler, ticks, ring, walker: tables, log, choice } =
             Sampler::load(&sampler_config, options, &host.proc)?;
         let rights = (surroundings.rights)(ticks)?;
         // Before the first tick, so that no sample is older than what we know of its process.
@@ -161,6 +167,7 @@ impl<A: Admission> Session<A> {
             counts: Counts::default(),
             warnings,
             event: sampled_event(&config),
+            choice,
             config,
             is_on: false,
             started: MonotonicNanos(0),
@@ -171,6 +178,11 @@ impl<A: Admission> Session<A> {
     /// Whether stacks are walked by rows, so that there is a thread that makes them.
     pub fn walks_by_rows(&self) -> bool {
         self.walker.is_some()
+    }
+
+    /// How this kernel lets it sample.
+    pub fn choice(&self) -> Choice {
+        self.choice
     }
 
     /// CPUs that tick.
@@ -223,7 +235,7 @@ impl<A: Admission> Session<A> {
 
     /// Whether all that could be sampled has ended.
     pub fn targets_have_ended(&self) -> bool {
-        self.targets.have_ended()
+        self.targets.have_ended(&self.proc)
     }
 
     /// Hands over what was sampled since it started or was cut last.

@@ -1,5 +1,6 @@
 //! Configuration and host → what is fixed before anything is loaded: the kernel half's configuration, sizes, the walker.
 
+use std::io;
 use std::sync::Arc;
 
 use profiler_common::abi::{
@@ -13,7 +14,8 @@ use super::error::CaptureError;
 use super::rights::Rights;
 use crate::elf::{ElfHeaders, vdso};
 use crate::host::Host;
-use crate::sample::kernel_features::task_offsets;
+use crate::sample::abilities::{Abilities, Ability, Walking};
+use crate::sample::kernel_features::{BTF_ENTRY, KernelFeatureError, task_offsets};
 use crate::sample::{Hertz, WalkerMaps, chain};
 use crate::unwind::RowStore;
 use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
@@ -78,16 +80,45 @@ fn row_cache(config: &SessionConfig, warnings: &mut Vec<String>) -> Option<RowCa
     }
 }
 
+/// What is known before anything is loaded.
+pub(super) struct Setting<'a> {
+    pub(super) config: &'a SessionConfig,
+    pub(super) host: &'a Host,
+    /// Whether our process ids are the kernel's.
+    pub(super) shares_ids: bool,
+    pub(super) ring_bytes: u32,
+    pub(super) abilities: &'a Abilities,
+}
+
+impl Setting<'_> {
+    fn task_offsets(&self) -> Result<TaskOffsets, KernelFeatureError> {
+        if self.abilities.has(Ability::Types) {
+            task_offsets(&self.host.sys)
+        } else {
+            Err(KernelFeatureError::ReadBtf {
+                path: self.host.sys.path(BTF_ENTRY),
+                source: io::ErrorKind::NotFound.into(),
+            })
+        }
+    }
+
+    /// Where each stack may have to be copied, what a snapshot costs is no reason against it; the ring's fill is.
+    fn snapshots_a_span(&self) -> u32 {
+        match self.abilities.choice().walking {
+            Walking::InOneGo => snapshots_a_span(self.config.rate),
+            Walking::ByTailCalls | Walking::InUserSpace => u32::MAX,
+        }
+    }
+}
+
 /// What the kernel half is to know.
 pub(super) fn sampler_config(
-    config: &SessionConfig,
-    host: &Host,
-    shares_ids: bool,
-    ring_bytes: u32,
+    setting: &Setting<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<SamplerConfig, CaptureError> {
+    let &Setting { config, shares_ids, ring_bytes, .. } = setting;
     let follow = config.scope.follows_forks();
-    let task = match task_offsets(&host.sys) {
+    let task = match setting.task_offsets() {
         Ok(task) => task,
         Err(source) if follow => {
             return Err(CaptureError::NeedsBtf { what: "following child processes", source });
@@ -119,7 +150,7 @@ pub(super) fn sampler_config(
         flags,
         excluded_tgid,
         wakeup_bytes: ring_bytes / 2,
-        snapshots_a_span: snapshots_a_span(config.rate),
+        snapshots_a_span: setting.snapshots_a_span(),
         task,
     })
 }

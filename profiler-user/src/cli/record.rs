@@ -68,6 +68,9 @@ pub struct RecordArgs {
     /// The format of all outputs, whatever their endings: pprof, folded, svg, firefox, speedscope
     #[arg(long, env = "FLAMEKEEPER_FORMAT", value_name = "FORMAT")]
     pub format: Option<Format>,
+    /// Do as on a kernel without these: bpf_loop, bpf_task_pt_regs, tail_calls, perf_links, btf; joined by commas
+    #[arg(long, env = "FLAMEKEEPER_KERNEL_WITHOUT", value_name = "WHAT", default_value = "", hide = true)]
+    pub kernel_without: String,
     /// Profile this command and all its children, from its first instruction until it ends
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,

@@ -27,6 +27,7 @@ mod tests;
 mod thread;
 mod windows;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -45,6 +46,7 @@ use crate::deliver::spool::Spool;
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
 use crate::sample::TickSource;
+use crate::sample::abilities::{self, Ability};
 use crate::symbolize::names::Namer;
 use crate::telemetry::logs::Log;
 use broker::Broker;
@@ -65,12 +67,19 @@ pub struct Environment {
     pub proxies: ProxyEnvironment,
     /// Of a pod.
     pub pod: PodEnvironment,
+    /// What the kernel is taken to lack (`FLAMEKEEPER_KERNEL_WITHOUT`), for tests.
+    pub kernel_without: BTreeSet<Ability>,
 }
 
 impl Environment {
     /// By a function that looks variables up.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        Self { proxies: ProxyEnvironment::from_variables(&variable), pod: PodEnvironment::read(&variable) }
+        let kernel_without = variable("FLAMEKEEPER_KERNEL_WITHOUT").unwrap_or_default();
+        Self {
+            proxies: ProxyEnvironment::from_variables(&variable),
+            pod: PodEnvironment::read(&variable),
+            kernel_without: abilities::named(&kernel_without),
+        }
     }
 }
 
@@ -100,7 +109,7 @@ pub async fn run(
     let server = Server::bind(&config.http.listen, Limits::default())?;
     let spool = open_spool(&config, host)?;
     let (metadata, sources, watch_of) = Metadata::new(&config, host, &environment.pod);
-    let mut session = open_session(&config, host, kernel, sources)?;
+    let mut session = open_session(&config, host, kernel, sources, environment.kernel_without)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
     let kernel_symbols = config.sampling.kernel_symbols.clone();
@@ -152,6 +161,9 @@ pub async fn run(
 
     let cpus = session.start()?;
     tracing::info!(cpus, hz = session.rate().get(), http = addresses.join(" "), "sampling");
+    if let Some(how) = session.choice().walking.words() {
+        tracing::info!("{how}");
+    }
     tell_manager(&[sd_notify::NotifyState::Ready]);
     let signals = tokio::spawn(watch_signals(stop, hangups)?);
     let sampling = Sampling {
@@ -190,6 +202,7 @@ fn open_session(
     host: &Host,
     kernel: KernelVersion,
     sources: Sources,
+    kernel_without: BTreeSet<Ability>,
 ) -> Result<Session<Labelling>, DaemonError> {
     let session = SessionConfig {
         rate: config.sampling.rate,
@@ -203,6 +216,7 @@ fn open_session(
         open_files_max: OPEN_FILES_MAX,
         kept: Kept::FOR_GOOD,
         kernel_log: config.log.level.to_tracing() >= tracing::Level::DEBUG,
+        kernel_without,
     };
     let (entered, is_entered) = sync_channel(1);
     let surroundings = Surroundings {

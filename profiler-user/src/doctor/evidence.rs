@@ -2,14 +2,16 @@
 //!
 //! Never fails: what could not be found out is a value too.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use profiler_common::abi::{ABI_VERSION, SamplerConfig};
+use profiler_common::abi::{ABI_VERSION, SamplerConfig, TaskOffsets, WALK_BY_ROWS};
 
 use crate::attribute::containers::{ContainerFolders, SourceStatus};
 use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
+use crate::sample::abilities::{Abilities, Ability, Choice};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::{
@@ -127,8 +129,11 @@ pub(super) struct Evidence {
     pub(super) sample_ring: Result<(), Refusal>,
     /// `None`: no program to attach.
     pub(super) attach: Option<Result<(), Refusal>>,
-    /// The real sampling program: CPUs that it ticked on. `None`: not tried, because the trial program was refused.
-    pub(super) sampler: Option<Result<usize, String>>,
+    /// The real sampling program: CPUs that it ticked on, and how. `None`: not tried, because the trial program was
+    /// refused.
+    pub(super) sampler: Option<Result<(usize, Choice), String>>,
+    /// What the choice of programs goes by.
+    pub(super) abilities: Abilities,
     pub(super) clock: Result<(), Refusal>,
     pub(super) cycles: Result<(), Refusal>,
     pub(super) event_ring: Result<(), Refusal>,
@@ -162,11 +167,14 @@ pub(super) struct Evidence {
 
 impl Evidence {
     /// Asks the host. Takes some hundred milliseconds, most of them for the verifier.
-    pub(super) fn gather(proc: &ProcFs, sys: &SysFs, pods: Reach) -> Self {
+    pub(super) fn gather(proc: &ProcFs, sys: &SysFs, pods: Reach, without: &BTreeSet<Ability>) -> Self {
         let cpu = first_online_cpu(sys);
+        let abilities = Abilities::probe(cpu, without);
         let trial = TrialProgram::load(Trial::ReadKernelMemory);
         let attach = trial.as_ref().ok().map(|program| program.attach_to_clock(cpu).map_err(Refusal::from));
         let program = trial.map(|program| program.is_compiled(proc)).map_err(Refusal::from);
+        // First: it raises the limit of locked memory, which older kernels count rings by.
+        let sampler = program.is_ok().then(|| run_sampler(proc, sys, &abilities));
         let page_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(1 << 12);
         Self {
             release: proc.sysctl("kernel/osrelease").unwrap_or_else(|_| "unknown".to_owned()),
@@ -175,13 +183,14 @@ impl Evidence {
             empty_program: TrialProgram::load(Trial::Nothing).map(drop).map_err(Refusal::from),
             small_ring: ring_buffer(page_bytes).map_err(Refusal::from),
             sample_ring: ring_buffer(SAMPLE_RING_BYTES).map_err(Refusal::from),
-            sampler: program.is_ok().then(|| run_sampler(proc, sys)),
+            sampler,
             attach,
             program,
             clock: perf_cpu_clock(cpu).map_err(Refusal::from),
             cycles: perf_hardware_cycles(cpu).map_err(Refusal::from),
             event_ring: perf_ring(cpu, EVENT_RING_BYTES).map_err(Refusal::from),
-            types: task_offsets(sys).map(|_| ()).map_err(Refusal::from),
+            types: types(sys, &abilities).map(|_| ()),
+            abilities,
             jit_setting: number(proc, "net/core/bpf_jit_enable"),
             lockdown: sys.text("kernel/security/lockdown").ok(),
             paranoid: number(proc, "kernel/perf_event_paranoid"),
@@ -237,18 +246,29 @@ fn others(proc: &ProcFs) -> Others {
     others
 }
 
-/// Loads the program that `record` uses and lets it tick for a moment.
-fn run_sampler(proc: &ProcFs, sys: &SysFs) -> Result<usize, String> {
+fn types(sys: &SysFs, abilities: &Abilities) -> Result<TaskOffsets, Refusal> {
+    if !abilities.has(Ability::Types) {
+        return Err(io::Error::from(io::ErrorKind::NotFound).into());
+    }
+    task_offsets(sys).map_err(Refusal::from)
+}
+
+/// Loads the programs that `record` uses and lets them tick for a moment.
+fn run_sampler(proc: &ProcFs, sys: &SysFs, abilities: &Abilities) -> Result<(usize, Choice), String> {
+    let task = types(sys, abilities).unwrap_or_default();
     let config = SamplerConfig {
         abi_version: ABI_VERSION,
+        flags: if task == TaskOffsets::default() { 0 } else { WALK_BY_ROWS },
         wakeup_bytes: SAMPLE_RING_BYTES,
-        task: task_offsets(sys).unwrap_or_default(),
+        task,
         ..SamplerConfig::default()
     };
-    let options = LoadOptions { ring_bytes: SAMPLE_RING_BYTES, writes_lines: false };
+    let options =
+        LoadOptions { ring_bytes: SAMPLE_RING_BYTES, writes_lines: false, choice: abilities.choice() };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
     let mut loaded = Sampler::load(&config, options, proc).map_err(|error| error.to_string())?;
-    loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())
+    let cpus = loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())?;
+    Ok((cpus, loaded.choice))
 }
 
 fn symbols(proc: &ProcFs) -> Symbols {

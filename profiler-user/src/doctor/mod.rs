@@ -20,8 +20,11 @@ mod text;
 pub use finding::{Finding, State};
 pub use report::{CheckResult, Report};
 
+use std::collections::BTreeSet;
+
 use crate::attribute::kubernetes::Reach;
 use crate::host::{ProcFs, SysFs};
+use crate::sample::abilities::Ability;
 use crate::sample::capabilities::Capability;
 use evidence::Evidence;
 use judge::{containers, kernel, limits, pods, processes, rights};
@@ -64,6 +67,7 @@ const CHECKS: &[Check] = &[
     Check { id: "cpu_clock", title: "CPU clock", judge: kernel::clock },
     Check { id: "attach", title: "attaching", judge: kernel::attach },
     Check { id: "sampler", title: "sampling program", judge: kernel::sampler },
+    Check { id: "stack_walker", title: "in-kernel walker", judge: kernel::walker },
     Check { id: "bpf_jit", title: "BPF JIT", judge: kernel::jit },
     Check { id: "btf", title: "kernel types (BTF)", judge: kernel::types },
     Check { id: "hardware_counters", title: "hardware counters", judge: kernel::hardware_counters },
@@ -83,8 +87,8 @@ const CHECKS: &[Check] = &[
 
 /// Tries everything on this host. Whether pods can be watched is found out by
 /// [`probe`](crate::attribute::kubernetes::probe), which has to wait for the network.
-pub fn run(proc: &ProcFs, sys: &SysFs, pods: Reach) -> Report {
-    judge_all(&Evidence::gather(proc, sys, pods))
+pub fn run(proc: &ProcFs, sys: &SysFs, pods: Reach, without: &BTreeSet<Ability>) -> Report {
+    judge_all(&Evidence::gather(proc, sys, pods, without))
 }
 
 fn judge_all(evidence: &Evidence) -> Report {

@@ -12,6 +12,7 @@ use rustix::thread::CapabilitySet;
 use super::evidence::{Others, Pods, Refusal, Symbols};
 use super::*;
 use crate::attribute::containers::{SourceState, SourceStatus};
+use crate::sample::abilities::Abilities;
 use crate::sample::capabilities::Capabilities;
 
 /// A virtual machine on which nothing is lost, profiled by root.
@@ -31,7 +32,8 @@ fn healthy() -> Evidence {
         small_ring: Ok(()),
         sample_ring: Ok(()),
         attach: Some(Ok(())),
-        sampler: Some(Ok(4)),
+        sampler: Some(Ok((4, Abilities::of(Ability::ALL).choice()))),
+        abilities: Abilities::of(Ability::ALL),
         clock: Ok(()),
         cycles: refused(ErrorKind::NotFound),
         event_ring: Ok(()),
@@ -109,6 +111,7 @@ fn a_virtual_machine_without_tracefs_and_counters_is_all_right() {
         ok       CPU clock               opens for the whole host
         ok       attaching               a program can be attached to the CPU clock
         ok       sampling program        loads and runs on 4 CPUs
+        ok       in-kernel walker        yes, as deep as stacks are kept
         ok       BPF JIT                 on: the trial program was compiled
         ok       kernel types (BTF)      readable
         ok       hardware counters       none, as in most virtual machines; not needed,
@@ -167,6 +170,40 @@ fn what_does_not_hinder_is_a_note() {
     assert_eq!(
         note("bpf_jit", |e| (e.program, e.jit_setting) = (Ok(None), None)),
         "unknown: not shown in this network namespace"
+    );
+}
+
+#[test]
+fn an_older_kernel_is_sampled_in_another_way() {
+    use Ability::{TailCalls, Types};
+    let as_on_5_10 = |e: &mut Evidence| {
+        e.abilities = Abilities::of([TailCalls, Types]);
+        e.sampler = Some(Ok((4, e.abilities.choice())));
+    };
+    assert_eq!(
+        note("stack_walker", as_on_5_10),
+        "yes, by tail calls (bpf_loop, bpf_task_pt_regs missing): user space goes on with stacks deeper than 132 \
+         frames, as far as they are copied"
+    );
+    assert_eq!(
+        note("attach", as_on_5_10),
+        "a program can be attached to the CPU clock, by ioctl: there are no links for that"
+    );
+    check(
+        |e| {
+            e.abilities = Abilities::of([Types]);
+            e.sampler = Some(Ok((4, e.abilities.choice())));
+        },
+        expect![[r#"
+            limited  in-kernel walker        no (bpf_loop, bpf_task_pt_regs missing, tail
+                                             calls refused): stacks are unwound in user
+                                             space
+                     cost: each sample takes several times longer, and stacks of more than
+                           16 KiB lose their outermost functions
+                     cure: use a kernel of 5.17 or later
+
+            limited: profiling works, but something is lost: in-kernel walker
+        "#]],
     );
 }
 
@@ -267,6 +304,12 @@ fn an_old_or_small_kernel_is_limited() {
                      cost: older than 5.10, the oldest that is tested; the checks below tell
                            what works
                      cure: use a kernel of 5.10 or later
+            limited  in-kernel walker        no (btf missing): user stacks are walked along
+                                             frame pointers
+                     cost: programs without frame pointers show where they were, but not
+                           their callers
+                     cure: use a kernel built with CONFIG_DEBUG_INFO_BTF, as all
+                           distributions' are
             limited  BPF JIT                 off: programs are interpreted
                      cost: each sample takes several times longer
                      cure: turn it on:
@@ -282,8 +325,8 @@ fn an_old_or_small_kernel_is_limited() {
                            shell before:
                        $ ulimit -l unlimited
 
-            limited: profiling works, but something is lost: kernel, BPF JIT, kernel types
-              (BTF), memory lock limit
+            limited: profiling works, but something is lost: kernel, in-kernel walker, BPF
+              JIT, kernel types (BTF), memory lock limit
         "#]],
     );
     check(
@@ -344,6 +387,9 @@ fn lockdown_is_not_mistaken_for_a_bug_of_ours() {
             missing  sampling program        not tried
                      cost: nothing can be sampled
                      cure: mend the BPF program above first
+            limited  in-kernel walker        not tried
+                     cost: not known before the sampling program loads
+                     cure: mend what is missing above first
 
             cannot profile this host: lockdown, BPF program, attaching, sampling program
         "#]],
@@ -380,6 +426,9 @@ fn a_seccomp_profile_is_told_from_missing_capabilities() {
             missing  sampling program        not tried
                      cost: nothing can be sampled
                      cure: mend the BPF program above first
+            limited  in-kernel walker        not tried
+                     cost: not known before the sampling program loads
+                     cure: mend what is missing above first
             limited  hardware counters       not tried
                      cost: not known as long as the CPU clock is refused
                      cure: mend the CPU clock above first
@@ -402,20 +451,33 @@ fn a_rootless_container_is_told_to_leave_its_user_namespace() {
 }
 
 #[test]
+fn a_refused_clock_is_not_our_program_s_fault() {
+    let report = report_on(|e| {
+        e.clock = refused(ErrorKind::PermissionDenied);
+        e.sampler = Some(Err("no".to_owned()));
+    });
+    let text = report.to_text(80, false);
+    assert!(text.contains("sampling program        not tried") && !text.contains("our fault"), "{text}");
+}
+
+#[test]
 fn a_refusal_of_our_own_program_asks_for_a_report() {
     let words =
         "the kernel refused program `on_tick`: Invalid argument; the verifier's last words:\n  R1 invalid";
     check(
         |e| e.sampler = Some(Err(words.to_owned())),
         expect![[r#"
-        missing  sampling program        the kernel refused program `on_tick`: Invalid
-                                         argument; the verifier's last words: R1 invalid
-                 cost: nothing can be sampled
-                 cure: the kernel takes simpler programs, so this is likely our fault:
-                       please report it, with this text
+            missing  sampling program        the kernel refused program `on_tick`: Invalid
+                                             argument; the verifier's last words: R1 invalid
+                     cost: nothing can be sampled
+                     cure: the kernel takes simpler programs, so this is likely our fault:
+                           please report it, with this text
+            limited  in-kernel walker        not tried
+                     cost: not known before the sampling program loads
+                     cure: mend what is missing above first
 
-        cannot profile this host: sampling program
-    "#]],
+            cannot profile this host: sampling program
+        "#]],
     );
 }
 

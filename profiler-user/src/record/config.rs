@@ -12,6 +12,7 @@ use crate::cli::{RecordArgs, UnwindArg};
 use crate::deliver::file::Format;
 use crate::host::ProcFs;
 use crate::sample::Hertz;
+use crate::sample::abilities;
 use crate::sample::kernel_features::max_sample_rate;
 use crate::unwind::publisher::TABLES_BYTES_MIN;
 
@@ -103,6 +104,7 @@ impl Config {
                     open_files_max: usize::MAX,
                     kept: Kept::CAPTURE,
                     kernel_log: false,
+                    kernel_without: abilities::named(&args.kernel_without),
                 },
                 duration: args.duration,
                 outputs: args.outputs,

@@ -18,6 +18,7 @@ mod summary;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -26,6 +27,7 @@ use crate::capture::rights::Surroundings;
 use crate::capture::{CaptureError, Session, SessionConfig};
 use crate::deliver::file::{OutputPlan, default_name};
 use crate::host::Host;
+use crate::sample::TickSource;
 use command::{Ended, Profiled};
 pub use config::{Config, ConfigErrors, Terminals};
 pub use error::RecordError;
@@ -58,7 +60,9 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
         Some((program, arguments)) => Some(Profiled::start(program, arguments, open_files)?),
         None => None,
     };
-    say(console, &format!("sampling {cpus} CPUs {} times a second", config.session.rate.get()));
+    let rate = config.session.rate.get();
+    let how = session.choice().walking.words().map_or(String::new(), |how| format!("; {how}"));
+    say(console, &format!("sampling {cpus} CPUs {rate} times a second{how}"));
     let mut live = Live::start(config);
     let ended = sample(&mut session, config, profiled.as_mut(), &mut signals, &mut live, console).await;
     live.stop();
@@ -95,8 +99,9 @@ async fn sample(
     live: &mut Live,
     console: &mut impl Write,
 ) -> Result<Ended, CaptureError> {
-    let deadline = tokio::time::sleep(config.duration.unwrap_or(std::time::Duration::MAX));
+    let deadline = tokio::time::sleep(config.duration.unwrap_or(Duration::MAX));
     tokio::pin!(deadline);
+    let mut look_at_cpus = BETWEEN_LOOKS_AT_CPUS;
     loop {
         tokio::select! {
             turned = session.turn() => turned?,
@@ -110,6 +115,23 @@ async fn sample(
         if live.is_due(session.elapsed()) {
             live.update(session.progress(), console);
         }
+        // Silence tells that a CPU went and came back, and only a timer's ticks can be counted on.
+        if config.session.event == TickSource::CpuClock && session.elapsed() >= look_at_cpus {
+            look_at_cpus = session.elapsed() + BETWEEN_LOOKS_AT_CPUS;
+            follow_cpus(session, console);
+        }
+    }
+}
+
+/// A CPU that comes online loses its samples until it is seen.
+const BETWEEN_LOOKS_AT_CPUS: Duration = Duration::from_secs(2);
+
+/// Samples on CPUs that came online, too. What the others give is worth keeping if one cannot be sampled.
+fn follow_cpus(session: &mut Session<Everyone>, console: &mut impl Write) {
+    match session.follow_cpus() {
+        Ok(0) => {}
+        Ok(come) => say(console, &format!("{come} more CPUs came online and are sampled")),
+        Err(error) => say(console, &format!("warning: a CPU that came online is not sampled: {error}")),
     }
 }
 

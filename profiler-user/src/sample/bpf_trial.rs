@@ -13,6 +13,9 @@ use crate::host::ProcFs;
 
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_PROG_LOAD: i32 = 5;
+const BPF_LINK_CREATE: i32 = 28;
+const BPF_PERF_EVENT: u32 = 41;
+const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_PROG_TYPE_PERF_EVENT: u32 = 7;
 /// What the verifier may say of seven instructions.
@@ -37,6 +40,25 @@ const READ_KERNEL: [Instruction; 7] = [
     RETURN_ZERO[0],
     RETURN_ZERO[1],
 ];
+
+/// A call of this helper with registers that nobody has written; then `return 0`.
+fn blind_call(helper: u32) -> [Instruction; 3] {
+    let [a, b, c, d] = helper.to_le_bytes();
+    [[0x85, 0x00, 0, 0, a, b, c, d], RETURN_ZERO[0], RETURN_ZERO[1]]
+}
+
+/// `bpf_tail_call(context, map, 0); return 0` with the descriptor of the map.
+fn tail_call(map: u32) -> [Instruction; 6] {
+    let [a, b, c, d] = map.to_le_bytes();
+    [
+        [0x18, 0x12, 0, 0, a, b, c, d], // r2 = map, of two words; r1 is the context
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0xb7, 0x03, 0, 0, 0, 0, 0, 0],  // r3 = 0
+        [0x85, 0x00, 0, 0, 12, 0, 0, 0], // call tail_call
+        RETURN_ZERO[0],
+        RETURN_ZERO[1],
+    ]
+}
 
 /// What the trial program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +91,21 @@ struct MapAttributes {
     flags: u32,
 }
 
-const _: () =
-    assert!(size_of::<LoadAttributes>() == 40 && size_of::<MapAttributes>() == 20, "bpf_attr is ABI");
+/// The first fields of `union bpf_attr` for BPF_LINK_CREATE.
+#[repr(C)]
+struct LinkAttributes {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+const _: () = assert!(
+    size_of::<LoadAttributes>() == 40
+        && size_of::<MapAttributes>() == 20
+        && size_of::<LinkAttributes>() == 16,
+    "bpf_attr is ABI"
+);
 
 /// Calls bpf(2) for a command that answers with a new descriptor.
 ///
@@ -99,10 +134,13 @@ pub struct TrialProgram(OwnedFd);
 impl TrialProgram {
     /// Loads it as a perf_event program. The error carries the verifier's words, if it got that far.
     pub fn load(trial: Trial) -> Result<Self, KernelFeatureError> {
-        let instructions: &[Instruction] = match trial {
-            Trial::Nothing => &RETURN_ZERO,
-            Trial::ReadKernelMemory => &READ_KERNEL,
-        };
+        match trial {
+            Trial::Nothing => Self::load_instructions(&RETURN_ZERO),
+            Trial::ReadKernelMemory => Self::load_instructions(&READ_KERNEL),
+        }
+    }
+
+    fn load_instructions(instructions: &[Instruction]) -> Result<Self, KernelFeatureError> {
         let mut log = vec![0_u8; VERIFIER_LOG_BYTES];
         let attributes = LoadAttributes {
             kind: BPF_PROG_TYPE_PERF_EVENT,
@@ -123,6 +161,11 @@ impl TrialProgram {
         })
     }
 
+    /// The one that does nothing.
+    pub fn empty() -> Result<Self, KernelFeatureError> {
+        Self::load(Trial::Nothing)
+    }
+
     /// Whether it was compiled to machine code; `None` if the kernel does not say.
     pub fn is_compiled(&self, proc: &ProcFs) -> Option<bool> {
         let facts = proc.text(format!("self/fdinfo/{}", self.0.as_raw_fd())).ok()?;
@@ -135,6 +178,48 @@ impl TrialProgram {
         let mut clock = clock_event(cpu)?;
         clock.set_bpf(self.0.as_raw_fd()).map_err(|source| KernelFeatureError::Attach { cpu, source })
     }
+}
+
+impl TrialProgram {
+    /// Attaches it to the clock of a CPU by a link, and takes it off again.
+    pub fn link_to_clock(&self, cpu: u32) -> Result<(), KernelFeatureError> {
+        let clock = clock_event(cpu)?;
+        let number = |descriptor: i32| u32::try_from(descriptor).unwrap_or(u32::MAX);
+        let attributes = LinkAttributes {
+            program: number(self.0.as_raw_fd()),
+            target: number(clock.as_raw_fd()),
+            attach_type: BPF_PERF_EVENT,
+            flags: 0,
+        };
+        // SAFETY: the layout is the kernel's (asserted above) and holds no address.
+        let answer = unsafe { bpf_descriptor(BPF_LINK_CREATE, &attributes) };
+        answer.map(drop).map_err(|source| KernelFeatureError::Attach { cpu, source })
+    }
+}
+
+/// Whether programs of our kind may call this helper. It is called with arguments that nobody has set: a kernel that has
+/// it takes offence at them (EACCES), one that has not at its number (EINVAL).
+pub fn knows_helper(helper: u32) -> bool {
+    match TrialProgram::load_instructions(&blind_call(helper)) {
+        Ok(_) => true, // it takes none
+        Err(error) => error.io().is_some_and(|error| error.raw_os_error() == Some(libc::EACCES)),
+    }
+}
+
+/// Whether programs may call programs.
+pub fn tail_calls() -> Result<(), KernelFeatureError> {
+    let attributes = MapAttributes {
+        kind: BPF_MAP_TYPE_PROG_ARRAY,
+        key_bytes: 4,
+        value_bytes: 4,
+        max_entries: 1,
+        flags: 0,
+    };
+    // SAFETY: the layout is the kernel's (asserted above) and holds no address.
+    let map = unsafe { bpf_descriptor(BPF_MAP_CREATE, &attributes) };
+    let map = map.map_err(|source| KernelFeatureError::CreateProgramArray { source })?;
+    let number = u32::try_from(map.as_raw_fd()).unwrap_or(u32::MAX);
+    TrialProgram::load_instructions(&tail_call(number)).map(drop)
 }
 
 /// Makes a ring buffer of this size, a power of two and a multiple of the page size, and drops it.

@@ -101,6 +101,8 @@ pub struct Btf<'bytes> {
 struct Type<'bytes> {
     name: u32,
     kind: u32,
+    /// Of a struct or union, bytes; of others its type.
+    bytes: u32,
     /// Struct or union: a member's offset word holds its width in bits above its offset.
     wide_offsets: bool,
     /// The members, if the kind has any.
@@ -197,15 +199,24 @@ impl<'bytes> Btf<'bytes> {
         owner: &str,
         spellings: [&[&str]; N],
     ) -> Result<[u32; N], BtfError> {
-        let owner_type = self.struct_named(owner).ok_or_else(|| {
-            self.stopped.clone().unwrap_or_else(|| BtfError::NoStruct { name: owner.to_owned() })
-        })?;
+        let owner_type = self.expect_struct(owner)?;
         let members = self.flattened(owner, owner_type)?;
         let mut offsets = [0; N];
         for (offset, names) in offsets.iter_mut().zip(spellings) {
             *offset = self.offset_of(owner, &members, names)?;
         }
         Ok(offsets)
+    }
+
+    /// Bytes of the struct.
+    pub fn struct_bytes(&self, name: &str) -> Result<u32, BtfError> {
+        self.expect_struct(name).map(|found| found.bytes)
+    }
+
+    fn expect_struct(&self, name: &str) -> Result<Type<'bytes>, BtfError> {
+        self.struct_named(name).ok_or_else(|| {
+            self.stopped.clone().unwrap_or_else(|| BtfError::NoStruct { name: name.to_owned() })
+        })
     }
 
     fn offset_of(&self, owner: &str, members: &[Member], names: &[&str]) -> Result<u32, BtfError> {
@@ -235,6 +246,7 @@ impl<'bytes> Btf<'bytes> {
         Some(Type {
             name: u32_at(bytes, 0, "type").ok()?,
             kind,
+            bytes: u32_at(bytes, 8, "type").ok()?,
             wide_offsets: info >> 31 == 1,
             members: bytes.get(TYPE_BYTES..members_end)?,
         })

@@ -36,12 +36,12 @@ pub enum SampleError {
         source: aya::maps::MapError,
     },
     /// perf_event_open or the attachment failed on a CPU.
-    #[error("could not sample on CPU {cpu}: {}", chain(source))]
+    #[error("could not sample on CPU {cpu}: {}", chain(&**source))]
     Attach {
         /// The CPU.
         cpu: u32,
-        /// What aya says.
-        source: Box<aya::programs::ProgramError>,
+        /// What aya says, or the kernel.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The host has no counter for the event.
     #[error(
@@ -62,6 +62,21 @@ pub enum SampleError {
     /// The thread that has the rights has ended.
     #[error("the thread that opens perf events and makes maps has ended")]
     NoBroker,
+}
+
+impl SampleError {
+    /// Whether the kernel's lockdown keeps programs from reading its memory.
+    pub fn is_lockdown(&self) -> bool {
+        matches!(self, Self::Refused { .. }) && forbids_reading(&self.to_string())
+    }
+}
+
+/// Under lockdown the verifier knows the helpers that read kernel memory no more; else every kernel has them.
+fn forbids_reading(verifier_words: &str) -> bool {
+    verifier_words.lines().any(|line| {
+        line.contains("bpf_probe_read")
+            && (line.contains("cannot use helper") || line.contains("unknown func"))
+    })
 }
 
 /// An error with its causes on one line.
@@ -93,5 +108,19 @@ fn refusal(error: &aya::programs::ProgramError) -> String {
             }
         }
         other => chain(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_is_told_from_a_program_that_is_wrong() {
+        let call = "57: (85) call bpf_probe_read#4\n";
+        assert!(forbids_reading(&format!("{call}program of this type cannot use helper bpf_probe_read#4")));
+        assert!(forbids_reading(&format!("{call}unknown func bpf_probe_read_kernel#113")));
+        assert!(!forbids_reading(&format!("{call}R1 type=scalar expected=fp")));
+        assert!(!forbids_reading("unknown func bpf_loop#181"));
     }
 }

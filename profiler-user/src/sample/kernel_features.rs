@@ -13,7 +13,7 @@ use super::btf::{Btf, BtfError};
 use crate::host::{ProcFs, SysFs};
 
 /// The kernel's own types, in `/sys`.
-const BTF_ENTRY: &str = "kernel/btf/vmlinux";
+pub const BTF_ENTRY: &str = "kernel/btf/vmlinux";
 /// Twelve times what a distribution's kernel has (5 MB).
 const MAX_BTF_BYTES: u64 = 64 << 20;
 
@@ -78,6 +78,12 @@ pub enum KernelFeatureError {
         /// Why.
         source: io::Error,
     },
+    /// bpf(2) refused an array of programs.
+    #[error("make an array of BPF programs")]
+    CreateProgramArray {
+        /// Why.
+        source: io::Error,
+    },
     /// The program loaded but may not be attached.
     #[error("attach a BPF program to the clock of CPU {cpu}")]
     Attach {
@@ -99,6 +105,7 @@ impl KernelFeatureError {
             | Self::EventRing { source, .. }
             | Self::LoadProgram { source, .. }
             | Self::CreateRing { source, .. }
+            | Self::CreateProgramArray { source }
             | Self::Attach { source, .. } => Some(source),
         }
     }
@@ -118,7 +125,7 @@ pub fn task_offsets(sys: &SysFs) -> Result<TaskOffsets, KernelFeatureError> {
 
 fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
     let btf = Btf::parse(bytes)?;
-    let [tgid, flags, mm, group_leader, start_boottime, self_exec_id, real_parent, thread] = btf
+    let [tgid, flags, mm, group_leader, start_boottime, self_exec_id, real_parent, thread, stack] = btf
         .member_offsets(
             "task_struct",
             [
@@ -131,6 +138,7 @@ fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
                 &["self_exec_id"],
                 &["real_parent"],
                 &["thread"],
+                &["stack"],
             ],
         )?;
     // arm64: `tp_value` is the first member of `uw` since 4.17.
@@ -150,7 +158,20 @@ fn task_offsets_in(bytes: &[u8]) -> Result<TaskOffsets, BtfError> {
         mm_start_brk,
         mm_start_code,
         mm_mmap_base,
+        stack,
+        saved_registers: saved_registers(btf.struct_bytes("pt_regs")?),
     })
+}
+
+/// THREAD_SIZE of both architectures: 16 KiB, or a page where that is more (arch/x86/include/asm/page_64_types.h,
+/// arch/arm64/include/asm/memory.h). A kernel built for KASAN has twice as much; there the registers are not found.
+const KERNEL_STACK_BYTES_MIN: u32 = 16 << 10;
+
+/// Where a task saves the user's registers, counted from the lower end of its kernel stack: at its upper end
+/// (`task_pt_regs` in asm/processor.h).
+fn saved_registers(pt_regs_bytes: u32) -> u32 {
+    let page_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(KERNEL_STACK_BYTES_MIN);
+    KERNEL_STACK_BYTES_MIN.max(page_bytes).saturating_sub(pt_regs_bytes)
 }
 
 /// Whether the whole of a CPU may be sampled by the kernel's timer, which is the default. Opens the event, disabled.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::RawTracePoint;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
     FOLLOW_CHILDREN, ON_TICK, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
@@ -18,9 +18,10 @@ use profiler_common::abi::{
 use profiler_common::outcome::Outcome;
 use profiler_common::unwind_rule::Rule;
 
-use super::SampleError;
+use super::abilities::{Choice, Walking};
 use super::attach::Ticks;
 use super::kernel_log::{self, KernelLog};
+use super::{SampleError, chain};
 use crate::allocator::give_back_freed_memory;
 use crate::host::ProcFs;
 
@@ -58,6 +59,8 @@ pub struct Loaded {
     pub walker: Option<WalkerMaps>,
     /// Its lines, if it writes any.
     pub log: Option<KernelLog>,
+    /// What has become of the choice: a program that this kernel refuses is left out.
+    pub choice: Choice,
 }
 
 /// How to load it.
@@ -67,6 +70,8 @@ pub struct LoadOptions {
     pub ring_bytes: u32,
     /// Whether it writes a line about each loss.
     pub writes_lines: bool,
+    /// Which of its programs, and how they are attached.
+    pub choice: Choice,
 }
 
 /// A block of unwind rows.
@@ -129,7 +134,13 @@ impl Sampler {
             follow_forks(&mut ebpf)?;
         }
         let log = options.writes_lines.then(|| KernelLog::of(&mut ebpf)).transpose()?;
-        Ok(Loaded { sampler, ticks: Ticks::load(ebpf)?, ring, walker, log })
+        let mut choice = options.choice;
+        let calls = choice.walking == Walking::ByTailCalls && by_rows;
+        let walk_on = if calls { walk_by_tail_calls(&mut ebpf)? } else { None };
+        if calls && walk_on.is_none() {
+            choice.walking = Walking::InUserSpace;
+        }
+        Ok(Loaded { sampler, ticks: Ticks::load(ebpf, walk_on, choice)?, ring, walker, log, choice })
     }
 
     /// Lets the filter take a process, or only its children.
@@ -187,6 +198,23 @@ impl WalkerMaps {
             rows: ArrayOfMaps::try_from(take(ebpf, "ROWS")?).map_err(wrong("ROWS"))?,
         })
     }
+}
+
+/// Lets the program that takes the ticks call the one that walks on; nothing if the kernel refuses that. The kernel
+/// empties the array when nobody in user space holds it any more.
+fn walk_by_tail_calls(ebpf: &mut Ebpf) -> Result<Option<ProgramArray<MapData>>, SampleError> {
+    let mut array = ProgramArray::try_from(take(ebpf, "WALK_ON")?).map_err(wrong("WALK_ON"))?;
+    let program: &mut PerfEvent = match ebpf.program_mut("walk_on").map(TryInto::try_into) {
+        Some(Ok(program)) => program,
+        _ => return Err(SampleError::Missing { name: "walk_on" }),
+    };
+    if let Err(error) = program.load() {
+        tracing::debug!(error = chain(&error), "the kernel refused program walk_on");
+        return Ok(None);
+    }
+    let refused = |source| SampleError::Refused { program: "walk_on", source: Box::new(source) };
+    array.set(0, program.fd().map_err(refused)?, 0).map_err(wrong("WALK_ON"))?;
+    Ok(Some(array))
 }
 
 fn follow_forks(ebpf: &mut Ebpf) -> Result<(), SampleError> {

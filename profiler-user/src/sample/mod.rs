@@ -3,6 +3,7 @@
 //! ```text
 //!   error.rs            what can go wrong
 //!   kernel_features.rs  what this kernel lets us do, found out by trying
+//!   abilities.rs        what this kernel can do → which programs, attached how
 //!   capabilities.rs     what this thread may do, and how to get the rest
 //!   bpf_trial.rs        the smallest program and ring buffer, tried
 //!   btf.rs              the kernel's own type information → member offsets
@@ -11,6 +12,7 @@
 //!   attach.rs           programs → ticks on every CPU
 //! ```
 
+pub mod abilities;
 mod attach;
 pub mod bpf_trial;
 pub mod btf;

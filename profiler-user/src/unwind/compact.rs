@@ -112,7 +112,7 @@ impl FileRows {
         let rows = self.page(number);
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         let row_at = |index: u32| usize::try_from(index).ok().and_then(|index| rows.get(index)).copied();
-        let row = find_row(count, u16::from_le_bytes([low, high]), 0, row_at);
+        let row = find_row(count, u16::from_le_bytes([low, high]), || 0, row_at);
         row.and_then(|row| self.rules.get(usize::from(row.rule))).copied().unwrap_or(Rule::GAP)
     }
 }

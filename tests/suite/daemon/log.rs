@@ -8,6 +8,7 @@ use profiler_common::abi::{ABI_VERSION, SamplerConfig};
 use profiler_common::outcome::Outcome;
 use profiler_tests::machine_or_skip;
 use profiler_user::host::Host;
+use profiler_user::sample::abilities::{Abilities, Ability};
 use profiler_user::sample::{Hertz, LoadOptions, Loaded, Sampler, TickSource};
 use profiler_user::telemetry::logs::{self, LogFormat, LogOptions};
 
@@ -35,7 +36,8 @@ fn lines_of(writes_lines: bool) -> Result<String> {
     let (dispatch, log) = logs::start(options, host.clock, written.clone(), || {})?;
     let config =
         SamplerConfig { abi_version: ABI_VERSION, wakeup_bytes: RING_BYTES, ..SamplerConfig::default() };
-    let options = LoadOptions { ring_bytes: RING_BYTES, writes_lines };
+    let choice = Abilities::of(Ability::ALL).choice();
+    let options = LoadOptions { ring_bytes: RING_BYTES, writes_lines, choice };
     let Loaded { sampler, mut ticks, log: kernel_log, ring: _ring, .. } =
         Sampler::load(&config, options, &host.proc)?;
     ticks.attach(TickSource::CpuClock, Hertz::new(999).context("a rate")?)?;

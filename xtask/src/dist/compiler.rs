@@ -33,7 +33,7 @@ const CROSS_GCC: [Need; 2] = [
 ];
 
 /// All that cargo has to be told to build for an architecture.
-pub(super) struct Compiler {
+pub(crate) struct Compiler {
     architecture: Architecture,
     program: String,
     linker: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// Fetches what this machine does not have.
-    pub(super) fn of(workspace: &Workspace, rustc: &Rustc, architecture: Architecture) -> Result<Self> {
+    pub(crate) fn of(workspace: &Workspace, rustc: &Rustc, architecture: Architecture) -> Result<Self> {
         standard_library(workspace, rustc, architecture)?;
         if is_native(rustc, architecture) {
             install(workspace, &MUSL_GCC)?;
@@ -58,7 +58,7 @@ impl Compiler {
     }
 
     /// Tells cargo; `more` goes to the C compiler as well.
-    pub(super) fn tell(&self, cargo: &mut Command, more: &[String]) {
+    pub(crate) fn tell(&self, cargo: &mut Command, more: &[String]) {
         let target = self.architecture.target().replace('-', "_");
         cargo.env(format!("CC_{target}"), &self.program);
         let flags: Vec<&str> = self.c_flags.iter().chain(more).map(String::as_str).collect();

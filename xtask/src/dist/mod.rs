@@ -28,6 +28,7 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 pub(crate) use architecture::Architecture;
+pub(crate) use compiler::Compiler;
 
 const BINARY: &str = "flamekeeper";
 const DEBUG: &str = "flamekeeper.debug";

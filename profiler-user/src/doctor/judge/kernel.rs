@@ -5,6 +5,7 @@ use std::io;
 use super::{NO_SAMPLES, after_the_clock, call_refused, cure_by, holds};
 use crate::doctor::evidence::{Evidence, Symbols};
 use crate::doctor::finding::Finding;
+use crate::sample::abilities::{Attaching, TAIL_CALLED_FRAMES, Walking};
 use crate::sample::capabilities::Capability;
 
 /// The oldest kernel on which this program is tested.
@@ -102,7 +103,12 @@ pub(in crate::doctor) fn hardware_counters(evidence: &Evidence) -> Finding {
 
 pub(in crate::doctor) fn attach(evidence: &Evidence) -> Finding {
     match &evidence.attach {
-        Some(Ok(())) => Finding::ok("a program can be attached to the CPU clock"),
+        Some(Ok(())) => match evidence.abilities.choice().attaching {
+            Attaching::Link => Finding::ok("a program can be attached to the CPU clock"),
+            Attaching::Ioctl => Finding::ok(
+                "a program can be attached to the CPU clock, by ioctl: there are no links for that",
+            ),
+        },
         Some(Err(refusal)) => call_refused(evidence, refusal, "perf_event_open()", "CONFIG_BPF_EVENTS"),
         None => no_program(),
     }
@@ -114,14 +120,52 @@ fn no_program() -> Finding {
 
 pub(in crate::doctor) fn sampler(evidence: &Evidence) -> Finding {
     match &evidence.sampler {
-        Some(Ok(1)) => Finding::ok("loads and runs on 1 CPU"),
-        Some(Ok(cpus)) => Finding::ok(format!("loads and runs on {cpus} CPUs")),
+        Some(Ok((1, _))) => Finding::ok("loads and runs on 1 CPU"),
+        Some(Ok((cpus, _))) => Finding::ok(format!("loads and runs on {cpus} CPUs")),
+        // It fails by the same call.
+        Some(Err(_)) if evidence.clock.is_err() => {
+            Finding::missing("not tried", NO_SAMPLES).cure("mend the CPU clock above first")
+        }
         Some(Err(reason)) => {
             let reason: Vec<&str> = reason.split_whitespace().collect();
+            if let (Ok(()), Err(refusal)) = (&evidence.small_ring, &evidence.sample_ring)
+                && refusal.kind == io::ErrorKind::PermissionDenied
+            {
+                return Finding::missing(reason.join(" "), NO_SAMPLES)
+                    .cure("raise the memory lock limit, as said below");
+            }
             let cure = "the kernel takes simpler programs, so this is likely our fault: please report it, with this text";
             Finding::missing(reason.join(" "), NO_SAMPLES).cure(cure)
         }
         None => no_program(),
+    }
+}
+
+/// Nothing is lost by the other ways but time: an older kernel is none that has to be mended.
+pub(in crate::doctor) fn walker(evidence: &Evidence) -> Finding {
+    let Some(Ok((_, choice))) = &evidence.sampler else {
+        return Finding::limited("not tried", "not known before the sampling program loads")
+            .cure("mend what is missing above first");
+    };
+    if evidence.types.is_err() {
+        return Finding::limited(
+            "no (btf missing): user stacks are walked along frame pointers",
+            "programs without frame pointers show where they were, but not their callers",
+        )
+        .cure("use a kernel built with CONFIG_DEBUG_INFO_BTF, as all distributions' are");
+    }
+    let lacking = evidence.abilities.lacking_to_walk().join(", ");
+    match choice.walking {
+        Walking::InOneGo => Finding::ok("yes, as deep as stacks are kept"),
+        Walking::ByTailCalls => Finding::ok(format!(
+            "yes, by tail calls ({lacking} missing): user space goes on with stacks deeper than {TAIL_CALLED_FRAMES} \
+             frames, as far as they are copied"
+        )),
+        Walking::InUserSpace => Finding::limited(
+            format!("no ({lacking} missing, tail calls refused): stacks are unwound in user space"),
+            "each sample takes several times longer, and stacks of more than 16 KiB lose their outermost functions",
+        )
+        .cure("use a kernel of 5.17 or later"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Folders of fixtures read, and the host that runs the tests tried as it is and as nobody.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -36,7 +37,8 @@ fn settings_are_read_from_the_folders_handed_in() {
     write(sys.path(), "kernel/security/lockdown", "none [integrity] confidentiality\n");
     fs::create_dir_all(sys.path().join("kernel/debug/tracing/events")).unwrap();
 
-    let found = Evidence::gather(&ProcFs::at(proc.path()), &SysFs::at(sys.path()), Reach::NotAsked);
+    let found =
+        Evidence::gather(&ProcFs::at(proc.path()), &SysFs::at(sys.path()), Reach::NotAsked, &BTreeSet::new());
     assert_eq!(found.release, "5.10.0-1-arm64");
     assert_eq!((found.jit_setting, found.paranoid, found.max_stack), (Some(0), Some(-1), Some(64)));
     assert_eq!((found.max_sample_rate, found.in_initial_pid_namespace), (None, Some(false)));
@@ -55,7 +57,7 @@ fn the_host_that_runs_the_tests_can_be_sampled() {
         println!("skipped: {missing}");
         return;
     }
-    let report = run(&ProcFs::host(), &SysFs::host(), Reach::NotAsked);
+    let report = run(&ProcFs::host(), &SysFs::host(), Reach::NotAsked, &BTreeSet::new());
     let text = report.to_text(80, false);
     assert_ne!(report.verdict(), State::Missing, "{text}");
     for line in [
@@ -76,7 +78,7 @@ fn nobody_is_told_that_nothing_works_and_why() {
             let nobody = rustix::process::Uid::from_raw(65_534);
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         }
-        run(&ProcFs::host(), &SysFs::host(), Reach::NotAsked)
+        run(&ProcFs::host(), &SysFs::host(), Reach::NotAsked, &BTreeSet::new())
     });
     let report = report.join().unwrap();
     assert_eq!((report.verdict(), report.exit_code()), (State::Missing, 2));

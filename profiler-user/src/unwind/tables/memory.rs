@@ -54,7 +54,7 @@ impl Held {
         }
         let block = &self.blocks[&page.block];
         let row_at = |index: u32| block[usize::try_from(page.first_row + index).unwrap()];
-        let row = find_row(page.rows, u16::try_from(vaddr & 0xffff).unwrap(), 0, row_at).unwrap();
+        let row = find_row(page.rows, u16::try_from(vaddr & 0xffff).unwrap(), || 0, row_at).unwrap();
         Some(self.rules[usize::from(row.rule)])
     }
 

@@ -1,0 +1,105 @@
+//! A host that changes while it is sampled: CPUs that come and go, a suspend.
+
+use anyhow::{Context, Result, ensure};
+use profiler_tests::{Capture, Signal};
+
+use crate::captures::machine;
+use crate::loads::{plain, workload};
+use crate::outcome::Outcome;
+
+const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+
+/// CPU time of a workload between two steps, in its own ticks of 50 ms.
+const BETWEEN: usize = 40;
+
+/// CPU time that a returned CPU may work before it is seen again: it is told by its silence between two looks.
+const UNSEEN: usize = 160;
+
+/// CPU 1 leaves and comes back during a capture, and what runs on it then is in the profile.
+pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {
+    if !std::fs::exists(ONLINE)? {
+        return Ok(Outcome::Untested(format!("{ONLINE} is not there")));
+    }
+    let set =
+        |value: &str| std::fs::write(ONLINE, value).with_context(|| format!("write {value} to {ONLINE}"));
+    let on_cpu_1 = ["taskset", "2"];
+    let capture = Capture::record(&machine()?)?.args(["-F", "99"]).output("p.folded").start()?;
+    capture.samples()?;
+    {
+        let before = plain().0.under(on_cpu_1).start()?;
+        before.works_on(BETWEEN)?;
+        set("0")?;
+        before.works_on(BETWEEN)?;
+        set("1")?;
+    }
+    {
+        let after = workload("c_kernel_reader").under(on_cpu_1).start()?;
+        after.works_on(UNSEEN + BETWEEN)?;
+    }
+    capture.signal(Signal::INT)?;
+    let captured = capture.finish()?.expect_code(0)?;
+    let stacks = captured.folded("p.folded")?;
+    let [before, after] = ["c_recursion_static", "c_kernel_reader"].map(|name| stacks.of(name).total());
+    ensure!(before >= 99, "{before} samples before and while the CPU was away");
+    // Of two seconds after the longest silence.
+    ensure!(after >= 99, "{after} samples after it had come back\n{}", captured.stderr);
+    Ok(Outcome::said(format!("{before} samples before and while it was away, {after} after")))
+}
+
+/// Processes and devices are stopped and go on, as in a suspend.
+pub(crate) fn suspend() -> Result<Outcome> {
+    let Some(how) = Suspend::of_this_kernel()? else {
+        return Ok(Outcome::Untested(
+            "neither /sys/power/pm_test nor a clock that would wake it up".to_owned(),
+        ));
+    };
+    let running = plain().0.start()?;
+    let capture = Capture::record(&machine()?)?.of(running.pid()).output("p.folded").start()?;
+    capture.samples()?;
+    running.works_on(BETWEEN)?;
+    how.now()?;
+    running.works_on(BETWEEN)?;
+    capture.signal(Signal::INT)?;
+    let total = capture.finish()?.expect_code(0)?.folded("p.folded")?.total();
+    ensure!(total >= 2 * 99, "{total} samples of four seconds");
+    Ok(Outcome::said(format!("{}: {total} samples before and after", how.words())))
+}
+
+/// What this kernel offers.
+enum Suspend {
+    /// The kernel's own rehearsal, which ends by itself.
+    Rehearsed,
+    /// The real thing, until the clock rings.
+    UntilAlarm,
+}
+
+const PM_TEST: &str = "/sys/power/pm_test";
+const STATE: &str = "/sys/power/state";
+const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+
+impl Suspend {
+    fn of_this_kernel() -> Result<Option<Self>> {
+        let states = std::fs::read_to_string(STATE).unwrap_or_default();
+        if std::fs::exists(PM_TEST)? {
+            return Ok(Some(Self::Rehearsed));
+        }
+        Ok((states.contains("mem") && std::fs::exists(ALARM)?).then_some(Self::UntilAlarm))
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Rehearsed => "pm_test",
+            Self::UntilAlarm => "suspended until an alarm",
+        }
+    }
+
+    /// Returns when it is over.
+    fn now(&self) -> Result<()> {
+        let (file, word, state) = match self {
+            Self::Rehearsed => (PM_TEST, "devices", "mem"),
+            Self::UntilAlarm => (ALARM, "+3", "mem"),
+        };
+        std::fs::write(file, word).with_context(|| format!("write {word} to {file}"))?;
+        std::fs::write(STATE, state).with_context(|| format!("write {state} to {STATE}"))
+    }
+}

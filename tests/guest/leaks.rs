@@ -1,0 +1,69 @@
+//! Loads and unloads, again and again: no program, map or link may stay, and no memory.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use profiler_tests::{BpfCensus, Capture};
+
+use crate::captures::machine;
+use crate::outcome::Outcome;
+
+/// Rounds before the first look at memory: caches of the kernel fill by then.
+const WARM_UP: u32 = 2;
+
+/// What a round may cost in memory: per-CPU caches move by some pages, the smallest map of ours is larger.
+const KIB_A_ROUND: u64 = 64;
+
+/// `GUEST_ROUNDS` rounds (10 unless told) of a capture of a quarter of a second.
+pub(crate) fn rounds_leave_nothing() -> Result<Outcome> {
+    let machine = machine()?;
+    let wanted = std::env::var("GUEST_ROUNDS").unwrap_or_else(|_| "10".to_owned());
+    let rounds: u32 = wanted.parse().with_context(|| format!("GUEST_ROUNDS={wanted}"))?;
+    let before = BpfCensus::take()?;
+    let round = || -> Result<()> {
+        let capture = Capture::record(&machine)?.args(["-d", "250ms"]).output("p.folded");
+        capture.run()?.expect_code(0)?;
+        Ok(())
+    };
+    for _ in 0..WARM_UP {
+        round()?;
+    }
+    BpfCensus::take()?.since(&before).are_gone()?;
+    let free = settled(u64::MAX, LOOKS_BEFORE)?;
+    for number in 0..rounds {
+        round().with_context(|| format!("round {number}"))?;
+    }
+    let left = BpfCensus::take()?.since(&before);
+    left.are_gone()?;
+    let most = KIB_A_ROUND * u64::from(rounds.max(16));
+    let lost = free.saturating_sub(settled(free.saturating_sub(most), LOOKS_AFTER)?);
+    ensure!(lost <= most, "{lost} KiB of memory are gone after {rounds} rounds, at most {most} may be");
+    Ok(Outcome::said(format!("{rounds} rounds, no program, map or link left, {lost} KiB")))
+}
+
+/// Looks at memory, five a second.
+const LOOKS_BEFORE: u32 = 10;
+const LOOKS_AFTER: u32 = 50;
+
+/// What is available as soon as it is `enough`, or the most of so many looks: maps are freed when no CPU can look at them any more,
+/// later than their numbers.
+fn settled(enough: u64, looks: u32) -> Result<u64> {
+    let mut most = 0;
+    for _ in 0..looks {
+        most = most.max(available_kib()?);
+        if most >= enough {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(most)
+}
+
+fn available_kib() -> Result<u64> {
+    // Pages of files count as available or not by how lately they were used.
+    std::fs::write("/proc/sys/vm/drop_caches", "3").context("drop caches")?;
+    let text = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|rest| rest.trim().strip_suffix(" kB")).context("no MemAvailable")?;
+    number.parse().with_context(|| format!("MemAvailable: {number}"))
+}
