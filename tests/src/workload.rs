@@ -222,6 +222,16 @@ impl RunningWorkload {
         value.parse().with_context(|| format!("`{key} {value}` is no number"))
     }
 
+    /// User and system time of all its threads so far, nanoseconds.
+    pub fn cpu_nanos(&self) -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        let fields: Vec<&str> =
+            stat.rsplit_once(") ").context("no name in stat")?.1.split_whitespace().collect();
+        let ticks = |index: usize| -> Result<u64> { Ok(fields.get(index).context("too short")?.parse()?) };
+        // Fields 14 and 15 of proc(5), in ticks of 10 ms; the first here is field 3.
+        Ok((ticks(11)? + ticks(12)?) * 10_000_000)
+    }
+
     /// Waits until it has worked on for `ticks` more ticks of its own (some 50 ms of CPU time each).
     pub fn works_on(&self, ticks: usize) -> Result<()> {
         self.forget_lines();

@@ -8,6 +8,7 @@ mod configuration;
 mod containers;
 mod daemon;
 mod debug_files;
+mod denials;
 mod deployment;
 mod doctor;
 mod formats;

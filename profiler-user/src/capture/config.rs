@@ -50,7 +50,7 @@ impl Kept {
     /// are 11 MB.
     pub const CAPTURE: Self = Self { frames: 2 << 20, row_bytes: 24 << 20 };
     /// For months at a low rate: 8 MB of frames, some ten minutes of stacks none of which comes again.
-    pub const FOR_GOOD: Self = Self { frames: 1 << 19, row_bytes: 12 << 20 };
+    pub const FOR_GOOD: Self = Self { frames: 1 << 19, row_bytes: 8 << 20 };
 }
 
 /// Which processes are sampled: all of them if nothing is said.

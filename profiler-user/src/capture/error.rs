@@ -65,8 +65,8 @@ impl CaptureError {
     }
 }
 
-/// A kernel that refuses what the capabilities allow does not say by which rule: the two that distributions and their
-/// administrators are known to set, and what to do about them.
+/// A kernel that refuses what the capabilities allow does not say by which rule: those that are known to be met,
+/// and what to do about them.
 fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
     if error.downcast_ref().is_some_and(SampleError::is_lockdown) {
         "\nthe kernel is in lockdown for confidentiality and lets no program read its memory: boot with \
@@ -75,8 +75,9 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
         "\nkernels before 5.11 count BPF maps as locked memory: raise the limit (`ulimit -l unlimited`, \
          LimitMEMLOCK=infinity in a systemd unit); `flamekeeper doctor` tells more"
     } else if is_denied(error) {
-        "\nif kernel.perf_event_paranoid is above 2, kernels of Debian and Ubuntu ask for CAP_SYS_ADMIN as well: \
-         sudo sysctl kernel.perf_event_paranoid=2; `flamekeeper doctor` tells more"
+        "\nthe capabilities are there: a seccomp profile or a security module forbids it, or kernel.perf_event_paranoid \
+         is above 2, where kernels of Debian and Ubuntu ask for CAP_SYS_ADMIN as well (sudo sysctl \
+         kernel.perf_event_paranoid=2); `flamekeeper doctor` tells more"
     } else {
         ""
     }

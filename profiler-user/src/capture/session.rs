@@ -235,7 +235,7 @@ impl<A: Admission> Session<A> {
 
     /// Whether all that could be sampled has ended.
     pub fn targets_have_ended(&self) -> bool {
-        self.targets.have_ended()
+        self.targets.have_ended(&self.proc)
     }
 
     /// Hands over what was sampled since it started or was cut last.

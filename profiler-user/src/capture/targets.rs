@@ -3,19 +3,29 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
+use procfs::process::Process;
 use profiler_common::abi::Target;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::config::Scope;
 use crate::host::ProcFs;
 use crate::sample::{SampleError, Sampler};
 
+/// How it is told that a process has ended.
+#[derive(Debug)]
+enum Watched {
+    /// Readable once it has.
+    Handle(OwnedFd),
+    /// Where handles are refused, as by container engines that know no `pidfd_open`: by its state in /proc.
+    Pid(Pid),
+}
+
 /// Processes that were asked for by pid.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
-    /// Readable once the process has ended.
-    watched: Vec<OwnedFd>,
+    watched: Vec<Watched>,
     /// Nothing else is sampled: neither children of theirs, which may outlive them, nor of ours.
     are_all: bool,
 }
@@ -41,8 +51,8 @@ impl Targets {
         let mut watched = Vec::new();
         for &pid in &scope.pids {
             sampler.add_target(pid, any(true, scope.children))?;
-            // Gone already: poll has nothing to watch, which counts as ended.
-            watched.extend(process_handle(pid));
+            // Gone already: nothing to watch counts as ended.
+            watched.extend(Watched::new(pid));
         }
         if scope.children {
             for pid in descendants(proc, &scope.pids) {
@@ -54,19 +64,37 @@ impl Targets {
     }
 
     /// Whether everything that is sampled has ended.
-    pub(super) fn have_ended(&self) -> bool {
-        if !self.are_all {
-            return false;
-        }
-        let mut fds: Vec<PollFd<'_>> = self.watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let no_wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&no_wait)).is_ok() && fds.iter().all(|fd| fd.revents().contains(PollFlags::IN))
+    pub(super) fn have_ended(&self, proc: &ProcFs) -> bool {
+        self.are_all && self.watched.iter().all(|watched| watched.has_ended(proc))
     }
 }
 
-fn process_handle(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
+impl Watched {
+    fn new(pid: u32) -> Option<Self> {
+        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => Some(Self::Handle(handle)),
+            // No such process, or no process but a thread.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => None,
+            Err(_refused) => Some(Self::Pid(pid)),
+        }
+    }
+
+    fn has_ended(&self, proc: &ProcFs) -> bool {
+        match self {
+            Self::Handle(handle) => {
+                let mut handle = [PollFd::new(handle, PollFlags::IN)];
+                let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+                poll(&mut handle, Some(&no_wait)).is_ok() && handle[0].revents().contains(PollFlags::IN)
+            }
+            Self::Pid(pid) => {
+                let folder = proc.process_path(pid.as_raw_nonzero().get().unsigned_abs(), "");
+                let stat = Process::new_with_root(folder).and_then(|process| process.stat());
+                // A zombie has ended; one that cannot be read is gone.
+                stat.map_or(true, |stat| matches!(stat.state, 'Z' | 'X'))
+            }
+        }
+    }
 }
 
 /// All living descendants of these processes.

@@ -451,6 +451,16 @@ fn a_rootless_container_is_told_to_leave_its_user_namespace() {
 }
 
 #[test]
+fn a_refused_clock_is_not_our_program_s_fault() {
+    let report = report_on(|e| {
+        e.clock = refused(ErrorKind::PermissionDenied);
+        e.sampler = Some(Err("no".to_owned()));
+    });
+    let text = report.to_text(80, false);
+    assert!(text.contains("sampling program        not tried") && !text.contains("our fault"), "{text}");
+}
+
+#[test]
 fn a_refusal_of_our_own_program_asks_for_a_report() {
     let words =
         "the kernel refused program `on_tick`: Invalid argument; the verifier's last words:\n  R1 invalid";

@@ -1,6 +1,7 @@
 //! The daemon as a whole: real samples, the database's own protocol, faults, kills, rights, pulls.
 
 mod account;
+mod budget;
 mod deliveries;
 mod faults;
 mod kills;

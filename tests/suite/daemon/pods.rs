@@ -116,13 +116,13 @@ fn a_rule_about_pods_waits_for_the_first_list() -> Result<()> {
     let daemon = start(&peer, &api, &window_that_lasts()?, &["--labels-relabel-configs", rules])?;
     daemon.wait_for("a list to be asked for", || Ok(!api.requests().is_empty()))?;
     wanted.works_on(8)?;
-    let before_list = cpu_nanos(wanted.pid())?;
+    let before_list = wanted.cpu_nanos()?;
     api.release();
     daemon.wait_for("both pods", || Ok(daemon.metric("flamekeeper_kubernetes_pods")? == 2.0))?;
-    let after_list = cpu_nanos(wanted.pid())?;
+    let after_list = wanted.cpu_nanos()?;
     unwanted.works_on(1)?;
     let words = daemon.end()?;
-    let since_list = cpu_nanos(wanted.pid())?.saturating_sub(after_list);
+    let since_list = wanted.cpu_nanos()?.saturating_sub(after_list);
     drop((wanted, unwanted, outside, machine));
     let state = peer.state()?;
     ensure!(!state.received.is_empty() && words.windows_waiting == 0, "nothing arrived");
@@ -147,15 +147,6 @@ fn window_that_lasts() -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let seconds = (200..=300).find(|seconds| seconds - now % seconds > 90).context("no such length")?;
     Ok(format!("{seconds}s"))
-}
-
-/// User and system time of a process so far.
-fn cpu_nanos(pid: u32) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("no name in stat")?.1.split_whitespace().collect();
-    let ticks = |index: usize| -> Result<u64> { Ok(fields.get(index).context("too short")?.parse()?) };
-    // Fields 14 and 15 of proc(5), in ticks of 10 ms; the first here is field 3.
-    Ok((ticks(11)? + ticks(12)?) * 10_000_000)
 }
 
 #[test]

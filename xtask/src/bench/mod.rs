@@ -80,9 +80,10 @@ pub(crate) struct Args {
     /// How long the soak takes
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     minutes: u64,
-    /// Windows of the daemon before its first round; in the first ones debug information is read, within its budget
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    warm_up: u32,
+    /// Windows of the daemon before its first round, instead of what suits the part; in the first ones debug information is
+    /// read, within its budget
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    warm_up: Option<u32>,
     /// How often everything is measured, instead of what suits the part
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: Option<u64>,
@@ -201,7 +202,7 @@ async fn measure(args: &Args, parts: &[Part], release: &Path, database: &Path, f
             folder: &own,
             duration: Duration::from_secs(seconds),
             rounds,
-            warm_up_windows: args.warm_up,
+            warm_up_windows: args.warm_up.unwrap_or(part.usual_warm_up()),
         };
         let Measured { about, figures } = part.measure(&setting).await.with_context(|| part.name())?;
         let part = PartReport { part: part.name(), seconds, rounds, about, figures };
@@ -236,6 +237,14 @@ impl Part {
             Self::Rows => (0, 5),
             Self::Soak => (1200, 1),
             Self::Peers | Self::Daemon | Self::Crowd | Self::Storm => (60, 3),
+        }
+    }
+
+    /// In windows.
+    fn usual_warm_up(self) -> u32 {
+        match self {
+            Self::Soak => soak::WARM_UP_WINDOWS,
+            _ => 2,
         }
     }
 

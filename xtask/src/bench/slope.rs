@@ -1,6 +1,6 @@
 //! Looks at a quantity over time → how fast it grows, and whether that is more than nothing.
 //!
-//! A straight line by least squares through the last half of the looks: what a program learns in its first half is no growth.
+//! A straight line by least squares.
 //!
 //! ```text
 //!   flat     by not more than the limit
@@ -35,15 +35,8 @@ pub(super) enum Verdict {
 }
 
 impl Slope {
-    /// Of the last half; `None` of fewer than three looks in it, or of looks all at one time.
-    pub(super) fn of_last_half(looks: &[(Duration, f64)]) -> Option<Self> {
-        let end = looks.last()?.0;
-        let begin = looks.first()?.0;
-        let middle = begin + end.saturating_sub(begin) / 2;
-        Self::of(&looks[looks.partition_point(|(at, _)| *at < middle)..])
-    }
-
-    fn of(looks: &[(Duration, f64)]) -> Option<Self> {
+    /// `None` of fewer than three looks, or of looks all at one time.
+    pub(super) fn of(looks: &[(Duration, f64)]) -> Option<Self> {
         let count = number(u64::try_from(looks.len()).ok().filter(|&count| count >= 3)?);
         let hours = |at: Duration| at.as_secs_f64() / HOUR;
         let mean_at = looks.iter().map(|(at, _)| hours(*at)).sum::<f64>() / count;
@@ -112,15 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learnt_at_first_is_no_growth() {
-        let slope =
-            Slope::of_last_half(&looks(&[0.0, 50.0, 80.0, 99.0, 100.0, 100.0, 100.0, 100.0])).unwrap();
-        assert_eq!(slope.an_hour, 0.0);
-    }
-
-    #[test]
     fn too_few_looks_tell_nothing() {
-        assert_eq!(Slope::of_last_half(&[]), None);
+        assert_eq!(Slope::of(&[]), None);
         assert_eq!(Slope::of(&looks(&[1.0, 2.0])), None);
         assert_eq!(Slope::of(&[(Duration::ZERO, 1.0); 3]), None);
     }

@@ -122,6 +122,10 @@ pub(in crate::doctor) fn sampler(evidence: &Evidence) -> Finding {
     match &evidence.sampler {
         Some(Ok((1, _))) => Finding::ok("loads and runs on 1 CPU"),
         Some(Ok((cpus, _))) => Finding::ok(format!("loads and runs on {cpus} CPUs")),
+        // It fails by the same call.
+        Some(Err(_)) if evidence.clock.is_err() => {
+            Finding::missing("not tried", NO_SAMPLES).cure("mend the CPU clock above first")
+        }
         Some(Err(reason)) => {
             let reason: Vec<&str> = reason.split_whitespace().collect();
             if let (Ok(()), Err(refusal)) = (&evidence.small_ring, &evidence.sample_ring)
