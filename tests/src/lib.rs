@@ -40,7 +40,7 @@ pub use kube_api::{KubeApi, KubeRequest};
 pub use machine::{Machine, skip, tool};
 pub use made_pprof::{MadePprof, PERIOD, PackedPprof};
 pub use peer::Peer;
-pub use places::{build_folder, flamekeeper, repository};
+pub use places::{build_folder, dist_folder, flamekeeper, repository};
 pub use pprof::{FrameView, Pprof, PprofSample};
 pub use pyroscope::{
     Pyroscope, PyroscopeCounts, PyroscopeOptions, PyroscopeState, ReceivedProfile, RefusedPush, WireTotals,

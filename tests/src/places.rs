@@ -25,6 +25,11 @@ pub fn build_folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// What `cargo xtask dist` made, if it did.
+pub fn dist_folder() -> PathBuf {
+    target_folder().join("dist")
+}
+
 /// Source folder of the workloads.
 pub(crate) fn workload_sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads")

@@ -3,7 +3,7 @@
 //! Goes on after a failure, so that one run names everything that is wrong.
 
 use crate::workspace::Workspace;
-use crate::{ebpf, fuzz, miri, shell, sources, test, tidy, tools, verifier, vm};
+use crate::{dist, ebpf, fuzz, miri, shell, sources, test, tidy, tools, verifier, vm};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ enum Check {
 
 use Check::{AsFarAsPossible, Whole};
 
-const STEPS: [(&str, Check); 12] = [
+const STEPS: [(&str, Check); 13] = [
     ("eBPF objects fresh", Whole(sources::check_lock)),
     ("format", Whole(format)),
     ("tidy", Whole(tidy::run)),
@@ -28,6 +28,8 @@ const STEPS: [(&str, Check); 12] = [
     ("eBPF objects rebuilt", Whole(ebpf::check)),
     ("verifier", Whole(|workspace| verifier::run(workspace, false))),
     ("miri", AsFarAsPossible(miri::run)),
+    // Before the tests: they read, install and run what it makes.
+    ("dist, this architecture", AsFarAsPossible(dist::run_for_tests)),
     ("tests", Whole(|workspace| test::run(workspace, &[]))),
     ("fuzz", AsFarAsPossible(fuzz::run_shortly)),
     ("guests", AsFarAsPossible(vm::run_in_ci)),

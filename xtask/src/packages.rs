@@ -17,7 +17,7 @@ pub(crate) struct Need {
     pub(crate) why: &'static str,
 }
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 25] = [
     Need { package: "gcc", program: Some("gcc"), why: "workloads in C" },
     Need { package: "g++", program: Some("g++"), why: "workloads in C++" },
     Need { package: "binutils", program: Some("objcopy"), why: "stripped workloads and debug links" },
@@ -67,6 +67,10 @@ const NEEDS: [Need; 21] = [
         program: Some("strace"),
         why: "the system calls that a filter has to let through",
     },
+    Need { package: "rpm", program: Some("rpm"), why: "packages of the other kind are read and installed" },
+    Need { package: "mandoc", program: Some("mandoc"), why: "man pages are judged" },
+    Need { package: "zsh", program: Some("zsh"), why: "its completions are read" },
+    Need { package: "fish", program: Some("fish"), why: "its completions are asked" },
     Need { package: "systemd", program: Some("systemd-analyze"), why: "the service's unit is verified" },
 ];
 

@@ -1,4 +1,5 @@
-//! Programs that cargo can install: bpf-linker and cargo-deny, as the host has them or else below `target/tools`.
+//! Programs that cargo can install, as the host has them or else below `target/tools`: bpf-linker, cargo-deny, and what
+//! makes packages.
 
 use crate::shell;
 use crate::toolchain::{Rustc, fresh_folder};
@@ -13,6 +14,10 @@ use std::process::Command;
 pub(crate) const BPF_LINKER_VERSION: &str = "0.13.0";
 /// The newest of the day; any that understands deny.toml would do.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+/// The newest of the day; exactly these, because another version may write other bytes.
+const CARGO_DEB_VERSION: &str = "3.8.0";
+const CARGO_GENERATE_RPM_VERSION: &str = "0.21.1";
+const CARGO_CYCLONEDX_VERSION: &str = "0.5.9";
 
 /// A bpf-linker of the locked version that runs the compiler's own LLVM.
 pub(crate) fn bpf_linker(workspace: &Workspace, rustc: &Rustc) -> Result<PathBuf> {
@@ -72,6 +77,38 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     let mut install = cargo_install(workspace, "cargo-deny", CARGO_DENY_VERSION);
     shell::run(install.args(["--profile", "dev"]).env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
     remove_build_folder(workspace)?;
+    Ok(ours)
+}
+
+/// Writes Debian packages.
+pub(crate) fn cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
+    // By itself it brings an LZMA library; without it runs xz, which every Debian has.
+    exactly(workspace, "cargo-deb", CARGO_DEB_VERSION, &["--no-default-features"])
+}
+
+/// Writes packages of rpm, without rpmbuild.
+pub(crate) fn cargo_generate_rpm(workspace: &Workspace) -> Result<PathBuf> {
+    exactly(workspace, "cargo-generate-rpm", CARGO_GENERATE_RPM_VERSION, &[])
+}
+
+/// Lists what a binary is made of, by the dependencies that cargo resolved for its target; what reads Cargo.lock alone
+/// would list those of tests and other systems too.
+pub(crate) fn cargo_cyclonedx(workspace: &Workspace) -> Result<PathBuf> {
+    exactly(workspace, "cargo-cyclonedx", CARGO_CYCLONEDX_VERSION, &[])
+}
+
+/// A program of exactly this version, below `target/tools`.
+fn exactly(workspace: &Workspace, name: &str, version: &str, options: &[&str]) -> Result<PathBuf> {
+    let ours = workspace.tools().join("bin").join(name);
+    let list = workspace.tools().join(".crates.toml");
+    // Cargo's own list: not each of them tells its version.
+    let installed = fs::read_to_string(&list).unwrap_or_default();
+    if !installed.contains(&format!("\"{name} {version} ")) {
+        let mut install = cargo_install(workspace, name, version);
+        install.args(options).args(["--profile", "dev"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        shell::run(&mut install)?;
+        remove_build_folder(workspace)?;
+    }
     Ok(ours)
 }
 

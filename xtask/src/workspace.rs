@@ -1,6 +1,7 @@
 //! Where things are: the checkout, its target folder, the tools unpacked there, cargo and its home.
 //! Made once in `main` and handed down; reads the environment here and nowhere else but in `toolchain.rs`.
 
+use crate::shell;
 use anyhow::{Context, Result};
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -31,6 +32,11 @@ impl Workspace {
         Ok(Self { root, target, cargo, cargo_home })
     }
 
+    /// Another checkout, with crates in another home.
+    pub(crate) fn elsewhere(&self, root: PathBuf, cargo_home: PathBuf) -> Self {
+        Self { target: root.join("target"), root, cargo: self.cargo.clone(), cargo_home }
+    }
+
     /// The checkout's top folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -56,6 +62,17 @@ impl Workspace {
         &self.cargo_home
     }
 
+    /// When the sources last changed, in seconds since 1970: the time that files of packages bear, so that the same sources
+    /// make the same bytes. Outside a repository `SOURCE_DATE_EPOCH` says it.
+    pub(crate) fn changed_at(&self) -> Result<String> {
+        if let Some(given) = env::var_os("SOURCE_DATE_EPOCH") {
+            return Ok(given.to_string_lossy().into_owned());
+        }
+        let mut log = self.command("git");
+        let time = shell::output(log.args(["log", "--max-count=1", "--format=%ct"]));
+        Ok(time.context("set SOURCE_DATE_EPOCH, or build in a repository")?.trim().to_owned())
+    }
+
     /// The committed eBPF objects and their lock files.
     pub(crate) fn prebuilt(&self) -> PathBuf {
         self.root.join("profiler-ebpf/prebuilt")
@@ -66,6 +83,7 @@ impl Workspace {
     /// depends on them, each time that cargo is started by the other.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = self.command(&self.cargo);
+        command.env("CARGO_HOME", &self.cargo_home).env("CARGO_TARGET_DIR", &self.target);
         env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_package(name)).for_each(|name| {
             command.env_remove(name);
         });

@@ -4,7 +4,7 @@
 //! the container with everything around it. They take the machine for themselves, since captures would see the burners.
 
 mod containerd;
-mod podman;
+pub(crate) mod podman;
 mod runc;
 
 use std::path::Path;

@@ -13,12 +13,12 @@ use profiler_user::host::{MonotonicNanos, ProcFs};
 use super::{CgroupsGone, attributed, attributor, ensure_is, output, root_with};
 
 /// Podman with everything below one folder.
-struct Podman {
+pub(crate) struct Podman {
     folder: tempfile::TempDir,
 }
 
 impl Podman {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         // Locks in files, not in shared memory of the whole host; no limits that take CAP_SYS_RESOURCE to raise.
         let settings =
@@ -42,7 +42,7 @@ impl Podman {
         words
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("podman");
         command.env("CONTAINERS_CONF", self.at("containers.conf")).args(self.words());
         command

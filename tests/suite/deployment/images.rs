@@ -51,7 +51,7 @@ fn the_image_holds_the_binary_and_starts_it() -> Result<()> {
     tool_or_skip!("buildah");
     let buildah = Buildah { storage: tempfile::Builder::new().prefix("flamekeeper-test-").tempdir()? };
     // The static one if it was made; another one has its place in the image, too, but cannot run there.
-    let made = profiler_tests::repository().join("target/dist").join(ARCH).join("flamekeeper");
+    let made = profiler_tests::dist_folder().join(ARCH).join("flamekeeper");
     let is_static = made.is_file();
     let context = TempDir::new()?;
     let binary = if is_static { made } else { profiler_tests::flamekeeper()? };

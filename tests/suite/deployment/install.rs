@@ -72,7 +72,7 @@ fn follow(root: &Path, name: &str) -> Result<()> {
 }
 
 /// Every path below the root but `/src` and `/dev`.
-fn paths(root: &Path) -> Result<BTreeSet<String>> {
+pub(super) fn paths(root: &Path) -> Result<BTreeSet<String>> {
     let find = ["-xdev", "-path", "./src", "-prune", "-o", "-path", "./dev", "-prune", "-o", "-print"];
     let output = Command::new("find").arg(".").args(find).current_dir(root).output().context("run find")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -6,8 +6,13 @@ mod boot;
 mod chart;
 mod container;
 mod filters;
+mod guest;
+mod image;
 mod images;
 mod install;
+mod packaged;
+mod packages;
+mod pages;
 mod syscalls;
 mod systemd;
 

@@ -26,7 +26,6 @@ impl Architecture {
     }
 
     /// As Debian and container images call it.
-    #[expect(dead_code, reason = "for the packages, which are to come")]
     pub(super) fn debian(self) -> &'static str {
         match self {
             X86_64 => "amd64",

@@ -18,6 +18,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Cargo's, which is also the name of its folder.
+const PROFILE: &str = "distribution";
 /// What is handed out may be no larger.
 const BYTES_MAX: u64 = 25_000_000;
 
@@ -61,11 +63,12 @@ fn build(
     let c_flags: Vec<String> = each("-ffile-prefix-map");
     let target = architecture.target();
     let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "profiler-user", "--target", &target]);
+    cargo.args(["build", "--profile", PROFILE, "--locked", "--package", "profiler-user"]);
+    cargo.args(["--target", &target]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\x1f"));
     compiler.tell(&mut cargo, &c_flags);
     shell::run(&mut cargo)?;
-    Ok(workspace.target().join(target).join("release").join(BINARY))
+    Ok(workspace.target().join(target).join(PROFILE).join(BINARY))
 }
 
 /// Folders of this machine, each with what messages and lines say instead.

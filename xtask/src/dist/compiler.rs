@@ -82,7 +82,11 @@ fn install(workspace: &Workspace, need: &Need) -> Result<()> {
 }
 
 /// The compiler's own library for the target.
-fn standard_library(workspace: &Workspace, rustc: &Rustc, architecture: Architecture) -> Result<()> {
+pub(super) fn standard_library(
+    workspace: &Workspace,
+    rustc: &Rustc,
+    architecture: Architecture,
+) -> Result<()> {
     let target = architecture.target();
     if rustc.sysroot.join("lib/rustlib").join(&target).join("lib").is_dir() {
         return Ok(());
