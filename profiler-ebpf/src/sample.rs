@@ -44,6 +44,8 @@ fn tick<A: Abilities>(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
     };
     // SAFETY: this CPU's slots. A perf event does not interrupt itself, so no one else holds them.
     let (walk, scratch) = unsafe { (&mut *walk, &mut *scratch) };
+    // SAFETY: a plain field. For two zeroes side by side LLVM would call a function, see `Plain`.
+    let none = unsafe { core::ptr::read_volatile(&raw const walk.opaque_zero) } as u64;
     walk.sample = SampleEvent {
         kind: KIND_SAMPLE,
         user_outcome: 0,
@@ -53,8 +55,8 @@ fn tick<A: Abilities>(ctx: &PerfEventContext, tgid: u32, tid: u32, now: u64) {
         tgid,
         tid,
         start_time,
-        kernel_stack: 0,
-        user_stack: 0,
+        kernel_stack: none,
+        user_stack: none,
         weight: helpers::sample_period(ctx),
     };
     unwind::kernel_stack::<A>(ctx, walk, scratch);

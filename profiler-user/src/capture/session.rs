@@ -180,9 +180,9 @@ impl<A: Admission> Session<A> {
         self.walker.is_some()
     }
 
-    /// How this kernel lets it sample.
-    pub fn choice(&self) -> Choice {
-        self.choice
+    /// How stacks are walked by rows, if not as on new kernels.
+    pub fn walking_words(&self) -> Option<&'static str> {
+        self.walks_by_rows().then(|| self.choice.walking.words()).flatten()
     }
 
     /// CPUs that tick.

@@ -161,7 +161,7 @@ pub async fn run(
 
     let cpus = session.start()?;
     tracing::info!(cpus, hz = session.rate().get(), http = addresses.join(" "), "sampling");
-    if let Some(how) = session.choice().walking.words() {
+    if let Some(how) = session.walking_words() {
         tracing::info!("{how}");
     }
     tell_manager(&[sd_notify::NotifyState::Ready]);

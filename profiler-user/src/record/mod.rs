@@ -61,7 +61,7 @@ pub async fn record(config: &Config, host: &Host, console: &mut impl Write) -> R
         None => None,
     };
     let rate = config.session.rate.get();
-    let how = session.choice().walking.words().map_or(String::new(), |how| format!("; {how}"));
+    let how = session.walking_words().map_or(String::new(), |how| format!("; {how}"));
     say(console, &format!("sampling {cpus} CPUs {rate} times a second{how}"));
     let mut live = Live::start(config);
     let ended = sample(&mut session, config, profiled.as_mut(), &mut signals, &mut live, console).await;
