@@ -73,7 +73,7 @@ fn flamekeeper(workspace: &Workspace, arch: Arch, binaries: &[PathBuf]) -> Resul
         }
     }
     let architecture = arch.of_dist();
-    dist::run(workspace, &dist::Args { arch: vec![architecture] })?;
+    dist::run(workspace, &dist::Args { arch: vec![architecture], binaries: true, ..dist::Args::default() })?;
     Ok(workspace.target().join("dist").join(architecture.name()).join("flamekeeper"))
 }
 
