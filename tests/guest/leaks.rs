@@ -14,7 +14,8 @@ const WARM_UP: u32 = 2;
 /// What a round may cost in memory: per-CPU caches move by some pages, the smallest map of ours is larger.
 const KIB_A_ROUND: u64 = 64;
 
-/// `GUEST_ROUNDS` rounds (10 unless told) of a capture of a quarter of a second.
+/// `GUEST_ROUNDS` rounds (10 unless told) of a capture of a quarter of a second, in two halves. The kernel keeps some memory
+/// for itself now and then; what is lost in both halves is a leak.
 pub(crate) fn rounds_leave_nothing() -> Result<Outcome> {
     let machine = machine()?;
     let wanted = std::env::var("GUEST_ROUNDS").unwrap_or_else(|_| "10".to_owned());
@@ -28,17 +29,26 @@ pub(crate) fn rounds_leave_nothing() -> Result<Outcome> {
     for _ in 0..WARM_UP {
         round()?;
     }
+    let half = rounds.div_ceil(2);
+    let most = KIB_A_ROUND * u64::from(half.max(16));
     BpfCensus::take()?.since(&before).are_gone()?;
-    let free = settled(u64::MAX, LOOKS_BEFORE)?;
-    for number in 0..rounds {
-        round().with_context(|| format!("round {number}"))?;
+    let mut free = settled(u64::MAX, LOOKS_BEFORE)?;
+    let mut lost = Vec::new();
+    for _ in 0..2 {
+        for number in 0..half {
+            round().with_context(|| format!("round {number}"))?;
+        }
+        BpfCensus::take()?.since(&before).are_gone()?;
+        let now = settled(free.saturating_sub(most), LOOKS_AFTER)?;
+        lost.push(free.saturating_sub(now));
+        free = now;
     }
-    let left = BpfCensus::take()?.since(&before);
-    left.are_gone()?;
-    let most = KIB_A_ROUND * u64::from(rounds.max(16));
-    let lost = free.saturating_sub(settled(free.saturating_sub(most), LOOKS_AFTER)?);
-    ensure!(lost <= most, "{lost} KiB of memory are gone after {rounds} rounds, at most {most} may be");
-    Ok(Outcome::said(format!("{rounds} rounds, no program, map or link left, {lost} KiB")))
+    let least = lost.iter().copied().min().unwrap_or_default();
+    ensure!(
+        least <= most,
+        "{lost:?} KiB of memory are gone after {half} rounds and as many again, {most} may be"
+    );
+    Ok(Outcome::said(format!("{half} rounds and as many again: no program, map or link left, {lost:?} KiB")))
 }
 
 /// Looks at memory, five a second.

@@ -71,6 +71,9 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
     if error.downcast_ref().is_some_and(SampleError::is_lockdown) {
         "\nthe kernel is in lockdown for confidentiality and lets no program read its memory: boot with \
          lockdown=integrity or without; `flamekeeper doctor` tells more"
+    } else if is_over_the_limit(error) {
+        "\nkernels before 5.11 count BPF maps as locked memory: raise the limit (`ulimit -l unlimited`, \
+         LimitMEMLOCK=infinity in a systemd unit); `flamekeeper doctor` tells more"
     } else if is_denied(error) {
         "\nthe capabilities are there: a seccomp profile or a security module forbids it, or kernel.perf_event_paranoid \
          is above 2, where kernels of Debian and Ubuntu ask for CAP_SYS_ADMIN as well (sudo sysctl \
@@ -82,15 +85,26 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
 
 /// Whether the kernel said no for want of a right.
 fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    io_error(error).is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Whether a map could not be made for that: capabilities have been looked at before.
+fn is_over_the_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_of_a_map =
+        matches!(error.downcast_ref(), Some(SampleError::Load { .. } | SampleError::Map { .. }));
+    is_of_a_map && io_error(error).and_then(io::Error::raw_os_error) == Some(libc::EPERM)
+}
+
+/// What the kernel said, if it was asked.
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut source = Some(error);
     while let Some(cause) = source {
-        let io = cause.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
-            return true;
+        if let Some(io) = cause.downcast_ref() {
+            return Some(io);
         }
         source = cause.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]

@@ -136,10 +136,11 @@ impl Sampler {
         let log = options.writes_lines.then(|| KernelLog::of(&mut ebpf)).transpose()?;
         let mut choice = options.choice;
         let calls = choice.walking == Walking::ByTailCalls && by_rows;
-        let walk_on = if calls { walk_by_tail_calls(&mut ebpf)? } else { None };
-        if calls && walk_on.is_none() {
+        let walk_on = calls.then(|| walk_by_tail_calls(&mut ebpf)).transpose()?;
+        if let Some((_, false)) = walk_on {
             choice.walking = Walking::InUserSpace;
         }
+        let walk_on = walk_on.map(|(array, _)| array);
         Ok(Loaded { sampler, ticks: Ticks::load(ebpf, walk_on, choice)?, ring, walker, log, choice })
     }
 
@@ -200,9 +201,9 @@ impl WalkerMaps {
     }
 }
 
-/// Lets the program that takes the ticks call the one that walks on; nothing if the kernel refuses that. The kernel
-/// empties the array when nobody in user space holds it any more.
-fn walk_by_tail_calls(ebpf: &mut Ebpf) -> Result<Option<ProgramArray<MapData>>, SampleError> {
+/// Lets the program that takes the ticks call the one that walks on. Gives what it calls through, which the kernel
+/// empties when nobody in user space holds it any more, and whether there is anything in it: a kernel may refuse that one.
+fn walk_by_tail_calls(ebpf: &mut Ebpf) -> Result<(ProgramArray<MapData>, bool), SampleError> {
     let mut array = ProgramArray::try_from(take(ebpf, "WALK_ON")?).map_err(wrong("WALK_ON"))?;
     let program: &mut PerfEvent = match ebpf.program_mut("walk_on").map(TryInto::try_into) {
         Some(Ok(program)) => program,
@@ -210,11 +211,11 @@ fn walk_by_tail_calls(ebpf: &mut Ebpf) -> Result<Option<ProgramArray<MapData>>, 
     };
     if let Err(error) = program.load() {
         tracing::debug!(error = chain(&error), "the kernel refused program walk_on");
-        return Ok(None);
+        return Ok((array, false));
     }
     let refused = |source| SampleError::Refused { program: "walk_on", source: Box::new(source) };
     array.set(0, program.fd().map_err(refused)?, 0).map_err(wrong("WALK_ON"))?;
-    Ok(Some(array))
+    Ok((array, true))
 }
 
 fn follow_forks(ebpf: &mut Ebpf) -> Result<(), SampleError> {
