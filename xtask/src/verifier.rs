@@ -239,8 +239,8 @@ mod tests {
         expect_test::expect![[r#"
             program                    verified     locked
             on_tick                        1234       1000
-            together on new kernels       1234    ≤ 60000
-            together on old kernels          0    ≤ 60000
+            together on new kernels        1234    ≤ 60000
+            together on old kernels           0    ≤ 60000
         "#]]
         .assert_eq(&table(&counts(1234), LOCKED, "x86_64"));
     }
