@@ -64,10 +64,22 @@ pub enum SampleError {
     NoBroker,
 }
 
+/// The last lines that give a reason: statistics follow them, a line a function on new kernels.
+fn last_words(log: &str) -> Vec<&str> {
+    const STATISTICS: [&str; 4] = ["verification time ", "stack depth ", "processed ", "subprog "];
+    let says_why =
+        |line: &&str| !line.trim().is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    let mut words: Vec<&str> = log.lines().filter(says_why).collect();
+    words.drain(..words.len().saturating_sub(6));
+    words
+}
+
 impl SampleError {
     /// Whether the kernel's lockdown keeps programs from reading its memory.
     pub fn is_lockdown(&self) -> bool {
-        matches!(self, Self::Refused { .. }) && forbids_reading(&self.to_string())
+        let Self::Refused { source, .. } = self else { return false };
+        let aya::programs::ProgramError::LoadError { verifier_log, .. } = &**source else { return false };
+        forbids_reading(&verifier_log.to_string())
     }
 }
 
@@ -99,8 +111,7 @@ fn refusal(error: &aya::programs::ProgramError) -> String {
     match error {
         aya::programs::ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-            let tail = lines.get(lines.len().saturating_sub(6)..).unwrap_or_default();
+            let tail = last_words(&log);
             if tail.is_empty() {
                 io_error.to_string()
             } else {
@@ -114,6 +125,14 @@ fn refusal(error: &aya::programs::ProgramError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statistics_are_no_reason() {
+        let log = "1: a\n2: b\n3: c\n4: d\n5: e\n6: f\nR1 is wrong\n\nverification time 3 usec\nstack depth 8+0\n\
+                   subprog 1 (tell) static insns_self 0\nsubprog 2 (tell) static insns_self 0\nprocessed 57 insns\n";
+        assert_eq!(last_words(log), ["2: b", "3: c", "4: d", "5: e", "6: f", "R1 is wrong"]);
+        assert_eq!(last_words("processed 0 insns\n"), Vec::<&str>::new());
+    }
 
     #[test]
     fn lockdown_is_told_from_a_program_that_is_wrong() {
