@@ -15,6 +15,7 @@ use profiler_common::outcome::Outcome;
 use crate::abilities::{Abilities, Step};
 use crate::helpers::{self, Task};
 use crate::maps::{COPIED_PIECE, QUOTAS, SNAPSHOT, SnapshotScratch, Walk};
+use crate::walk::IS_WALKING;
 
 /// DWARF number of the stack pointer.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -30,7 +31,9 @@ pub fn send<A: Abilities>(walk: &Walk, task: Task, config: &SamplerConfig) -> bo
     // The last quarter of the ring is left to plain samples: they are small, and losing one is losing time.
     let is_filling_up = waiting >= config.wakeup_bytes as u64 + config.wakeup_bytes as u64 / 2;
     let sent = count_snapshot(sample);
-    if is_filling_up || sent > config.snapshots_a_span {
+    // A deep stack comes as a snapshot each time, however well its process is known: it is bounded by the ring alone.
+    let is_refused = sent > config.snapshots_a_span && walk.outcome != IS_WALKING;
+    if is_filling_up || is_refused {
         helpers::lose!(A, Outcome::SnapshotRefused, sample.tgid);
         return false;
     }

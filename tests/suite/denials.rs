@@ -50,8 +50,10 @@ fn a_capture_does_without_what_is_not_needed() -> Result<()> {
 }
 
 /// What nothing can be sampled without, and a word of what is said then.
-const NEEDED: [(&str, &str); 3] = [
-    ("bpf", "failed to create map"),
+const NEEDED: [(&str, &str); 4] = [
+    ("bpf", "BPF program"),
+    // BPF_PROG_LOAD, which SELinux has a permission of its own for.
+    ("bpf=5", "BPF program"),
     ("bpf=2", "bpf_map_update_elem"),
     ("perf_event_open", "open the kernel's process events on CPU 0"),
 ];

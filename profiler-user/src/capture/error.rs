@@ -28,7 +28,7 @@ pub enum CaptureError {
     )]
     OwnPidNamespace,
     /// The kernel cannot be asked what is allowed.
-    #[error("{}", chain(.0))]
+    #[error("{}{}", chain(.0), advice(.0))]
     Features(#[from] KernelFeatureError),
     /// Sampling cannot begin.
     #[error("{}{}", .0, advice(.0))]

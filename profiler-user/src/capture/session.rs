@@ -36,6 +36,7 @@ use crate::collect::stacks::DefinedStacks;
 use crate::host::{Clock, Host, MonotonicNanos, ProcFs};
 use crate::process::table::ProcessTable;
 use crate::sample::abilities::{Abilities, Choice};
+use crate::sample::bpf_trial::TrialProgram;
 use crate::sample::capabilities::Capabilities;
 use crate::sample::{Hertz, KernelLog, LoadOptions, Loaded, Sampler, TickSource, online_cpus};
 use crate::unwind::publisher::blocks_within;
@@ -117,6 +118,8 @@ impl<A: Admission> Session<A> {
         let cpus = online_cpus()?;
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let first_cpu = cpus.first().copied().unwrap_or(0);
+        // Where no program is let in at all, each ability would seem to be lacking.
+        TrialProgram::empty()?;
         let abilities = Abilities::probe(first_cpu, &config.kernel_without);
         let choice = abilities.choice();
         let setting = Setting { config: &config, host, shares_ids, ring_bytes, abilities: &abilities };

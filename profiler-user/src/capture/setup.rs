@@ -102,11 +102,11 @@ impl Setting<'_> {
         }
     }
 
-    /// Where each stack may have to be copied, what a snapshot costs is no reason against it; the ring's fill is.
+    /// Where each stack has to be copied, what a snapshot costs is no reason against it; the ring's fill is.
     fn snapshots_a_span(&self) -> u32 {
         match self.abilities.choice().walking {
-            Walking::InOneGo => snapshots_a_span(self.config.rate),
-            Walking::ByTailCalls | Walking::InUserSpace => u32::MAX,
+            Walking::InOneGo | Walking::ByTailCalls => snapshots_a_span(self.config.rate),
+            Walking::InUserSpace => u32::MAX,
         }
     }
 }

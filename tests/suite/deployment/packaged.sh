@@ -1,10 +1,11 @@
 # What the guest of packaged.rs does, after guest.sh: the package's whole life.
 
 of_config() { grep -c "^# Ours" /etc/flamekeeper/config.toml; }
-# Of a hundred stacks, those that have all their frames.
+# Of a hundred user stacks, those that have all their frames. Kernel threads and processes at their end have none.
 whole() {
-    get /metrics | awk '/^flamekeeper_stacks_total\{/ { all += $2 } /"root_reached"/ { whole += $2 }
-        END { print all > 100 ? int(100 * whole / all) : "few:" all + 0 }'
+    get /metrics | grep -v -e '"kernel_thread"' -e '"no_user_memory"' |
+        awk '/^flamekeeper_stacks_total\{/ { all += $2 } /"root_reached"/ { whole += $2 }
+        END { print (all > 100 ? int(100 * whole / all) : 0) }'
 }
 
 # Slow to start without hardware help.
@@ -23,6 +24,7 @@ until_true 180 has_samples "$busy" 100
 get '/debug/pprof/profile?seconds=10' | gzip --decompress --stdout > /tmp/profile
 grep --quiet --text Perl_runops_standard /tmp/profile && echo "VM: perl named"
 share=$(whole)
+get /metrics | sed -n 's/^flamekeeper_stacks_total/LOG: stacks /p'
 kill "$busy"
 echo "VM: of a hundred stacks $share"
 [ "$share" -ge 95 ] && echo "VM: stacks whole"
