@@ -174,12 +174,17 @@ pub(crate) fn crate_folders(cargo_home: &Path) -> Result<Vec<PathBuf>> {
 fn plain_names(object: &Path) -> Result<Vec<String>> {
     let bytes = fs::read(object).with_context(|| format!("read {}", object.display()))?;
     let strings = bytes.split(|&byte| byte == 0).filter_map(|string| std::str::from_utf8(string).ok());
-    let mangled: BTreeSet<&str> = strings.filter(|string| string.starts_with("_RN")).collect();
+    let mangled: BTreeSet<&str> = strings.filter(|string| string.starts_with("_R")).collect();
     Ok(mangled.into_iter().filter_map(redefinition).collect())
 }
 
-/// `_RNv…4walk10walk_frame` becomes `walk_frame`: the last part of a v0 name is its length and the identifier.
+/// `_RNv…4walk10walk_frame` becomes `walk_frame`: the last part of a v0 name is its length and the identifier. Of a function
+/// with type arguments (`_RI…`) there are several: such a name is made of all of its parts.
 fn redefinition(mangled: &str) -> Option<String> {
+    if let Some(generic) = mangled.strip_prefix("_RI") {
+        let name = parts(generic.split_once(CRATE_PART)?.1).join("_");
+        return (!name.is_empty()).then(|| format!("--redefine-sym={mangled}={name}"));
+    }
     let digits = |at: usize| {
         mangled.get(at..)?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
     };
@@ -192,9 +197,40 @@ fn redefinition(mangled: &str) -> Option<String> {
     Some(format!("--redefine-sym={mangled}={name}"))
 }
 
+/// What stands behind the hash in a v0 name: length and name of the crate.
+const CRATE_PART: &str = "_16flamekeeper_ebpf";
+
+/// The identifiers of a v0 name from a place on where a part begins. Back references (`B4_`) are passed over.
+fn parts(mut rest: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let part = rest.get(..digits).and_then(|length| length.parse().ok()).and_then(|length: usize| {
+            Some((rest.get(digits..digits.checked_add(length)?)?, rest.get(digits + length..)?))
+        });
+        rest = match part {
+            Some((part, behind)) => {
+                parts.push(part);
+                behind
+            }
+            None if first == 'B' => rest.split_once('_').map_or("", |(_, behind)| behind),
+            None => rest.get(first.len_utf8()..).unwrap_or_default(),
+        };
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_callback_with_type_arguments_keeps_all_names() {
+        let run = "_RINvNtCsjugbeIrnIGv_16flamekeeper_ebpf9abilities7one_runNtNtB4_4walk6CursorEB4_";
+        let plain = format!("--redefine-sym={run}=abilities_one_run_walk_Cursor");
+        assert_eq!(redefinition(run), Some(plain));
+        assert_eq!(redefinition("_RINothing"), None);
+    }
 
     #[test]
     fn a_callback_keeps_only_its_own_name() {
