@@ -72,8 +72,9 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
         "\nthe kernel is in lockdown for confidentiality and lets no program read its memory: boot with \
          lockdown=integrity or without; `flamekeeper doctor` tells more"
     } else if is_over_the_limit(error) {
-        "\nkernels before 5.11 count BPF maps as locked memory: raise the limit (`ulimit -l unlimited`, \
-         LimitMEMLOCK=infinity in a systemd unit); `flamekeeper doctor` tells more"
+        "\nthe capabilities are there: a seccomp profile or a security module forbids it; or the kernel is older than 5.11 \
+         and counts BPF maps as locked memory: raise the limit (`ulimit -l unlimited`, LimitMEMLOCK=infinity in a systemd \
+         unit); `flamekeeper doctor` tells more"
     } else if is_denied(error) {
         "\nthe capabilities are there: a seccomp profile or a security module forbids it, or kernel.perf_event_paranoid \
          is above 2, where kernels of Debian and Ubuntu ask for CAP_SYS_ADMIN as well (sudo sysctl \
