@@ -5,7 +5,7 @@ use std::io;
 use crate::collect::sideband::SideBandError;
 use crate::sample::capabilities::MissingCapabilities;
 use crate::sample::kernel_features::KernelFeatureError;
-use crate::sample::{SampleError, chain};
+use crate::sample::{SampleError, chain, io_error};
 
 /// Sampling cannot begin, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -94,18 +94,6 @@ fn is_over_the_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     let is_of_a_map =
         matches!(error.downcast_ref(), Some(SampleError::Load { .. } | SampleError::Map { .. }));
     is_of_a_map && io_error(error).and_then(io::Error::raw_os_error) == Some(libc::EPERM)
-}
-
-/// What the kernel said, if it was asked.
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    let mut source = Some(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref() {
-            return Some(io);
-        }
-        source = cause.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -119,8 +119,8 @@ impl<A: Admission> Session<A> {
         let ring_bytes = ring_bytes(cpus.len(), config.rate);
         let first_cpu = cpus.first().copied().unwrap_or(0);
         // Where no program is let in at all, each ability would seem to be lacking.
-        TrialProgram::empty()?;
-        let abilities = Abilities::probe(first_cpu, &config.kernel_without);
+        let trial = TrialProgram::empty()?;
+        let abilities = Abilities::probe(Some(&trial), first_cpu, &config.kernel_without);
         let choice = abilities.choice();
         let setting = Setting { config: &config, host, shares_ids, ring_bytes, abilities: &abilities };
         let sampler_config = sampler_config(&setting, &mut warnings)?;

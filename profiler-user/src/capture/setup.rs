@@ -1,6 +1,5 @@
 //! Configuration and host → what is fixed before anything is loaded: the kernel half's configuration, sizes, the walker.
 
-use std::io;
 use std::sync::Arc;
 
 use profiler_common::abi::{
@@ -14,8 +13,7 @@ use super::error::CaptureError;
 use super::rights::Rights;
 use crate::elf::{ElfHeaders, vdso};
 use crate::host::Host;
-use crate::sample::abilities::{Abilities, Ability, Walking};
-use crate::sample::kernel_features::{BTF_ENTRY, KernelFeatureError, task_offsets};
+use crate::sample::abilities::{Abilities, Walking};
 use crate::sample::{Hertz, WalkerMaps, chain};
 use crate::unwind::RowStore;
 use crate::unwind::cache::{CACHE_BYTES_MAX, CacheError, RowCache};
@@ -91,17 +89,6 @@ pub(super) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    fn task_offsets(&self) -> Result<TaskOffsets, KernelFeatureError> {
-        if self.abilities.has(Ability::Types) {
-            task_offsets(&self.host.sys)
-        } else {
-            Err(KernelFeatureError::ReadBtf {
-                path: self.host.sys.path(BTF_ENTRY),
-                source: io::ErrorKind::NotFound.into(),
-            })
-        }
-    }
-
     /// Where each stack has to be copied, what a snapshot costs is no reason against it; the ring's fill is.
     fn snapshots_a_span(&self) -> u32 {
         match self.abilities.choice().walking {
@@ -118,7 +105,7 @@ pub(super) fn sampler_config(
 ) -> Result<SamplerConfig, CaptureError> {
     let &Setting { config, shares_ids, ring_bytes, .. } = setting;
     let follow = config.scope.follows_forks();
-    let task = match setting.task_offsets() {
+    let task = match setting.abilities.task_offsets(&setting.host.sys) {
         Ok(task) => task,
         Err(source) if follow => {
             return Err(CaptureError::NeedsBtf { what: "following child processes", source });

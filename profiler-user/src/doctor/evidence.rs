@@ -15,7 +15,7 @@ use crate::sample::abilities::{Abilities, Ability, Choice};
 use crate::sample::bpf_trial::{Trial, TrialProgram, ring_buffer};
 use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::{
-    KernelFeatureError, max_sample_rate, perf_cpu_clock, perf_hardware_cycles, perf_ring, task_offsets,
+    KernelFeatureError, max_sample_rate, perf_cpu_clock, perf_hardware_cycles, perf_ring,
 };
 use crate::sample::{Hertz, LoadOptions, Sampler, TickSource};
 
@@ -169,18 +169,20 @@ impl Evidence {
     /// Asks the host. Takes some hundred milliseconds, most of them for the verifier.
     pub(super) fn gather(proc: &ProcFs, sys: &SysFs, pods: Reach, without: &BTreeSet<Ability>) -> Self {
         let cpu = first_online_cpu(sys);
-        let abilities = Abilities::probe(cpu, without);
+        let empty = TrialProgram::empty();
+        let abilities = Abilities::probe(empty.as_ref().ok(), cpu, without);
+        let types = abilities.task_offsets(sys);
         let trial = TrialProgram::load(Trial::ReadKernelMemory);
         let attach = trial.as_ref().ok().map(|program| program.attach_to_clock(cpu).map_err(Refusal::from));
         let program = trial.map(|program| program.is_compiled(proc)).map_err(Refusal::from);
         // First: it raises the limit of locked memory, which older kernels count rings by.
-        let sampler = program.is_ok().then(|| run_sampler(proc, sys, &abilities));
+        let sampler = program.is_ok().then(|| run_sampler(proc, types.as_ref().ok(), abilities.choice()));
         let page_bytes = u32::try_from(rustix::param::page_size()).unwrap_or(1 << 12);
         Self {
             release: proc.sysctl("kernel/osrelease").unwrap_or_else(|_| "unknown".to_owned()),
             architecture: std::env::consts::ARCH,
             capabilities: Capabilities::of_this_thread(proc).ok(),
-            empty_program: TrialProgram::load(Trial::Nothing).map(drop).map_err(Refusal::from),
+            empty_program: empty.map(drop).map_err(Refusal::from),
             small_ring: ring_buffer(page_bytes).map_err(Refusal::from),
             sample_ring: ring_buffer(SAMPLE_RING_BYTES).map_err(Refusal::from),
             sampler,
@@ -189,7 +191,7 @@ impl Evidence {
             clock: perf_cpu_clock(cpu).map_err(Refusal::from),
             cycles: perf_hardware_cycles(cpu).map_err(Refusal::from),
             event_ring: perf_ring(cpu, EVENT_RING_BYTES).map_err(Refusal::from),
-            types: types(sys, &abilities).map(|_| ()),
+            types: types.map(|_| ()).map_err(Refusal::from),
             abilities,
             jit_setting: number(proc, "net/core/bpf_jit_enable"),
             lockdown: sys.text("kernel/security/lockdown").ok(),
@@ -246,25 +248,16 @@ fn others(proc: &ProcFs) -> Others {
     others
 }
 
-fn types(sys: &SysFs, abilities: &Abilities) -> Result<TaskOffsets, Refusal> {
-    if !abilities.has(Ability::Types) {
-        return Err(io::Error::from(io::ErrorKind::NotFound).into());
-    }
-    task_offsets(sys).map_err(Refusal::from)
-}
-
 /// Loads the programs that `record` uses and lets them tick for a moment.
-fn run_sampler(proc: &ProcFs, sys: &SysFs, abilities: &Abilities) -> Result<(usize, Choice), String> {
-    let task = types(sys, abilities).unwrap_or_default();
+fn run_sampler(proc: &ProcFs, task: Option<&TaskOffsets>, choice: Choice) -> Result<(usize, Choice), String> {
     let config = SamplerConfig {
         abi_version: ABI_VERSION,
-        flags: if task == TaskOffsets::default() { 0 } else { WALK_BY_ROWS },
+        flags: if task.is_some() { WALK_BY_ROWS } else { 0 },
         wakeup_bytes: SAMPLE_RING_BYTES,
-        task,
+        task: task.copied().unwrap_or_default(),
         ..SamplerConfig::default()
     };
-    let options =
-        LoadOptions { ring_bytes: SAMPLE_RING_BYTES, writes_lines: false, choice: abilities.choice() };
+    let options = LoadOptions { ring_bytes: SAMPLE_RING_BYTES, writes_lines: false, choice };
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
     let mut loaded = Sampler::load(&config, options, proc).map_err(|error| error.to_string())?;
     let cpus = loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())?;

@@ -8,11 +8,13 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::io;
 
-use profiler_common::abi::FRAMES_A_PROGRAM;
+use profiler_common::abi::{FRAMES_A_PROGRAM, TaskOffsets};
 
 use super::bpf_trial::{TrialProgram, knows_helper, tail_calls};
+use super::kernel_features::{BTF_ENTRY, KernelFeatureError, task_offsets};
+use crate::host::SysFs;
 
 /// `bpf_loop`, by its number in include/uapi/linux/bpf.h; since 5.17.
 const BPF_LOOP: u32 = 181;
@@ -57,12 +59,6 @@ impl Ability {
     }
 }
 
-impl fmt::Display for Ability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// Abilities by their names, joined by commas. What is no name is nothing.
 pub fn named(names: &str) -> BTreeSet<Ability> {
     let is_named = |ability: &Ability| names.split(',').any(|name| name.trim() == ability.name());
@@ -74,21 +70,29 @@ pub fn named(names: &str) -> BTreeSet<Ability> {
 pub struct Abilities(BTreeSet<Ability>);
 
 impl Abilities {
-    /// Tries each on this host, on a CPU that is online; less than a millisecond. `without` is taken for missing, so that
+    /// Tries each on this host, on a CPU that is online, with a program that does nothing, if the kernel takes one; less than a
+    /// millisecond. `without` is taken for missing, so that
     /// what is done on other kernels can be tried on this one. Types are not tried here: who reads them finds out.
-    pub fn probe(cpu: u32, without: &BTreeSet<Ability>) -> Self {
+    pub fn probe(program: Option<&TrialProgram>, cpu: u32, without: &BTreeSet<Ability>) -> Self {
         let has = |ability: &Ability| match ability {
             Ability::Loop => knows_helper(BPF_LOOP),
             Ability::TaskRegisters => {
                 knows_helper(BPF_GET_CURRENT_TASK_BTF) && knows_helper(BPF_TASK_PT_REGS)
             }
             Ability::TailCalls => tail_calls().is_ok(),
-            Ability::PerfLinks => {
-                TrialProgram::empty().is_ok_and(|program| program.link_to_clock(cpu).is_ok())
-            }
+            Ability::PerfLinks => program.is_some_and(|program| program.link_to_clock(cpu).is_ok()),
             Ability::Types => true,
         };
         Self(Ability::ALL.into_iter().filter(|ability| !without.contains(ability) && has(ability)).collect())
+    }
+
+    /// Where the kernel keeps what sampling reads of a task, if it describes its types.
+    pub fn task_offsets(&self, sys: &SysFs) -> Result<TaskOffsets, KernelFeatureError> {
+        if self.has(Ability::Types) {
+            return task_offsets(sys);
+        }
+        let source = io::ErrorKind::NotFound.into();
+        Err(KernelFeatureError::ReadBtf { path: sys.path(BTF_ENTRY), source })
     }
 
     /// Those given.

@@ -16,6 +16,7 @@ use perf_event::{Builder, Counter};
 
 use super::SampleError;
 use super::abilities::{Attaching, Choice};
+use super::error::io_error;
 
 /// Samples a second on each CPU: 1 to [`Hertz::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +146,7 @@ impl Ticks {
             }
             Err(error) => error,
         };
-        match os_error(&*error) {
+        match io_error(&*error).and_then(io::Error::raw_os_error) {
             Some(libc::ENODEV) => Ok(()),
             Some(libc::ENOENT | libc::EOPNOTSUPP) if source == TickSource::Cycles => {
                 Err(SampleError::NoHardwareCycles)
@@ -206,16 +207,4 @@ fn on_cpu<E: Event>(event: E, cpu: u32, sampled: impl FnOnce(&mut Builder<'_>)) 
 /// Numbers of the CPUs that are online now.
 pub fn online_cpus() -> Result<Vec<u32>, SampleError> {
     aya::util::online_cpus().map_err(|(file, source)| SampleError::OnlineCpus { file, source })
-}
-
-/// The errno at the bottom of an error.
-fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return io.raw_os_error();
-        }
-        source = cause.source();
-    }
-    None
 }

@@ -178,9 +178,7 @@ impl TrialProgram {
         let mut clock = clock_event(cpu)?;
         clock.set_bpf(self.0.as_raw_fd()).map_err(|source| KernelFeatureError::Attach { cpu, source })
     }
-}
 
-impl TrialProgram {
     /// Attaches it to the clock of a CPU by a link, and takes it off again.
     pub fn link_to_clock(&self, cpu: u32) -> Result<(), KernelFeatureError> {
         let clock = clock_event(cpu)?;

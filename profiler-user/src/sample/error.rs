@@ -91,6 +91,18 @@ fn forbids_reading(verifier_words: &str) -> bool {
     })
 }
 
+/// What the kernel said, if it was asked.
+pub fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref() {
+            return Some(io);
+        }
+        source = cause.source();
+    }
+    None
+}
+
 /// An error with its causes on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -13,7 +13,7 @@ use super::btf::{Btf, BtfError};
 use crate::host::{ProcFs, SysFs};
 
 /// The kernel's own types, in `/sys`.
-pub const BTF_ENTRY: &str = "kernel/btf/vmlinux";
+pub(super) const BTF_ENTRY: &str = "kernel/btf/vmlinux";
 /// Twelve times what a distribution's kernel has (5 MB).
 const MAX_BTF_BYTES: u64 = 64 << 20;
 

@@ -23,6 +23,6 @@ mod kernel_log;
 mod loader;
 
 pub use attach::{Hertz, TickSource, Ticks, online_cpus};
-pub use error::{SampleError, chain};
+pub use error::{SampleError, chain, io_error};
 pub use kernel_log::KernelLog;
 pub use loader::{LoadOptions, Loaded, RowBlockMap, Sampler, WalkerMaps, make_row_block};
