@@ -6,9 +6,9 @@ use clap::ValueEnum;
 /// An architecture with an eBPF object of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Architecture {
-    #[value(name = "x86_64")]
+    #[value(name = "x86_64", alias = "amd64")]
     X86_64,
-    #[value(name = "aarch64")]
+    #[value(name = "aarch64", alias = "arm64")]
     Aarch64,
 }
 
@@ -26,7 +26,7 @@ impl Architecture {
     }
 
     /// As Debian and container images call it.
-    pub(super) fn debian(self) -> &'static str {
+    pub(crate) fn debian(self) -> &'static str {
         match self {
             X86_64 => "amd64",
             Aarch64 => "arm64",

@@ -7,8 +7,8 @@
 //!
 //! Says of itself what `deploy/Dockerfile` says. The same binaries give the same bytes: times are those of the last commit.
 
-use super::BINARY;
 use super::architecture::Architecture;
+use super::{BINARY, pack};
 use crate::shell;
 use crate::toolchain::fresh_folder;
 use anyhow::{Context, Result};
@@ -58,8 +58,7 @@ impl Layout {
 
     fn manifest(&self, version: &str, architecture: Architecture, folder: &Path) -> Result<Value> {
         let layer = self.layer(folder)?;
-        let packed =
-            shell::output_bytes(Command::new("gzip").args(["--no-name", "--best", "--stdout"]), &layer)?;
+        let packed = pack::gzip(&layer)?;
         let created = shell::output(Command::new("date").args([
             "--utc",
             "--date",
@@ -96,10 +95,8 @@ impl Layout {
 
     /// A tar archive of the binary, as root's.
     fn layer(&self, folder: &Path) -> Result<Vec<u8>> {
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--format=ustar", "--owner=0", "--group=0", "--numeric-owner", "--mode=0755"]);
-        tar.arg(format!("--mtime=@{}", self.changed_at)).arg("--directory").arg(folder).arg(BINARY);
-        shell::output_bytes(&mut tar, &[])
+        let mut tar = pack::tar(&self.changed_at);
+        shell::output_bytes(tar.arg("--mode=0755").arg("--directory").arg(folder).arg(BINARY), &[])
     }
 
     /// Puts bytes where their sum says, and describes them.
@@ -115,9 +112,8 @@ impl Layout {
 
     /// All of it in one file, which engines load as it is.
     pub(super) fn pack(&self, file: &Path) -> Result<()> {
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--format=ustar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
-        tar.args(["--mode=u+w,go-w,a+rX", &format!("--mtime=@{}", self.changed_at), "--file"]).arg(file);
+        let mut tar = pack::tar(&self.changed_at);
+        tar.args([pack::PLAIN_MODES, "--file"]).arg(file);
         shell::output(tar.arg("--directory").arg(&self.folder).args(["blobs", "index.json", "oci-layout"]))?;
         Ok(())
     }

@@ -16,6 +16,7 @@ mod architecture;
 mod binary;
 mod compiler;
 mod image;
+mod pack;
 mod package;
 mod reproducible;
 mod sbom;

@@ -10,7 +10,7 @@
 //! `deploy/packages`. The same inputs give the same bytes: times are those of the last commit.
 
 use super::architecture::Architecture;
-use super::{BINARY, VERSION};
+use super::{BINARY, VERSION, pack};
 use crate::shell;
 use crate::toolchain::fresh_folder;
 use crate::tools;
@@ -83,18 +83,8 @@ fn archive(
     copy.args(["profiler-ebpf/LICENSE-GPL2", "deploy/config.example.toml", "deploy/systemd"]);
     copy.args([BINARY, "man", "completions"].map(|name| stage.join(name))).arg(&root);
     shell::output(&mut copy)?;
-    let mut tar = workspace.command("tar");
-    tar.args([
-        "--create",
-        "--sort=name",
-        "--owner=0",
-        "--group=0",
-        "--numeric-owner",
-        "--mode=u+w,go-w,a+rX",
-    ]);
-    tar.arg(format!("--mtime=@{changed_at}")).arg("--directory").arg(stage);
-    let packed = shell::output_bytes(tar.arg(&name), &[])?;
+    let mut tar = pack::tar(changed_at);
     let packed =
-        shell::output_bytes(Command::new("gzip").args(["--no-name", "--best", "--stdout"]), &packed)?;
-    fs::write(folder.join(format!("{name}.tar.gz")), packed).context("write the archive")
+        shell::output_bytes(tar.arg(pack::PLAIN_MODES).arg("--directory").arg(stage).arg(&name), &[])?;
+    fs::write(folder.join(format!("{name}.tar.gz")), pack::gzip(&packed)?).context("write the archive")
 }

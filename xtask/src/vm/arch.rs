@@ -1,51 +1,26 @@
-//! The two architectures, by the names that Debian, gcc and qemu have for them.
+//! What Debian, gcc and qemu have for each architecture of guests.
 
-use crate::dist::Architecture;
-use clap::ValueEnum;
-
-/// An architecture of guests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
-pub(crate) enum Arch {
-    Amd64,
-    Arm64,
-}
+pub(super) use crate::dist::Architecture as Arch;
 
 impl Arch {
-    pub(super) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
-
-    /// Debian's name, which is ours too.
-    pub(super) fn debian(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-
+    /// By Debian's name, which guests have as well.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.debian() == name)
-    }
-
-    /// The same, as what is handed out calls it.
-    pub(super) fn of_dist(self) -> Architecture {
-        match self {
-            Self::Amd64 => Architecture::X86_64,
-            Self::Arm64 => Architecture::Aarch64,
-        }
     }
 
     /// The C compiler of an amd64 machine for it.
     pub(super) fn compiler(self) -> &'static str {
         match self {
-            Self::Amd64 => "gcc",
-            Self::Arm64 => "aarch64-linux-gnu-gcc",
+            Self::X86_64 => "gcc",
+            Self::Aarch64 => "aarch64-linux-gnu-gcc",
         }
     }
 
     /// `e_machine` of its ELF files, from elf.h.
     pub(super) fn of_elf(header: &[u8]) -> Option<Self> {
         match header.get(18..20)? {
-            [62, 0] => Some(Self::Amd64),
-            [183, 0] => Some(Self::Arm64),
+            [62, 0] => Some(Self::X86_64),
+            [183, 0] => Some(Self::Aarch64),
             _ => None,
         }
     }
@@ -54,8 +29,8 @@ impl Arch {
     /// `max` is the architecture's own cipher unless told otherwise, and costs half of the time.
     pub(super) fn emulator(self) -> &'static [&'static str] {
         match self {
-            Self::Amd64 => &["qemu-system-x86_64", "-M", "q35", "-cpu", "max"],
-            Self::Arm64 => &["qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on"],
+            Self::X86_64 => &["qemu-system-x86_64", "-M", "q35", "-cpu", "max"],
+            Self::Aarch64 => &["qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on"],
         }
     }
 
@@ -63,8 +38,8 @@ impl Arch {
     /// comes late.
     pub(super) fn kernel_words(self) -> &'static str {
         match self {
-            Self::Amd64 => "console=ttyS0 no_timer_check",
-            Self::Arm64 => "console=ttyAMA0",
+            Self::X86_64 => "console=ttyS0 no_timer_check",
+            Self::Aarch64 => "console=ttyAMA0",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A kernel's package → the file that an emulator boots, and what it was configured with, below `target/vm/kernels`.
+//! A kernel's package → the file that an emulator boots, below `target/vm/kernels`.
 
 use super::lock::Locked;
 use crate::shell;
@@ -16,7 +16,7 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
 }
 
-/// Unpacks the package, keeps two files of it, or finds them from an earlier run.
+/// Unpacks the package and keeps the kernel of it, or finds that from an earlier run.
 pub(super) fn unpacked(workspace: &Workspace, package: &Path, locked: &Locked) -> Result<Kernel> {
     let place = workspace.target().join("vm/kernels").join(locked.full_name());
     let kernel = Kernel { image: place.join(IMAGE) };
@@ -29,18 +29,10 @@ pub(super) fn unpacked(workspace: &Workspace, package: &Path, locked: &Locked) -
         for folder in ["boot", "usr/lib/modules", "lib/modules"] {
             find(&scratch.join(folder), 2, &mut files);
         }
-        for (begins, name) in [("vmlinuz", IMAGE), ("config", "config")] {
-            let file = files.iter().find(|file| {
-                file.file_name().is_some_and(|found| found.to_string_lossy().starts_with(begins))
-            });
-            match file {
-                Some(file) => fs::rename(file, kept.join(name))
-                    .map(drop)
-                    .with_context(|| format!("move {}", file.display()))?,
-                None if name == IMAGE => bail!("{} has no kernel", package.display()),
-                None => {}
-            }
-        }
+        let is_image =
+            |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(IMAGE));
+        let Some(image) = files.iter().find(is_image) else { bail!("{} has no kernel", package.display()) };
+        fs::rename(image, kept.join(IMAGE)).with_context(|| format!("move {}", image.display()))?;
         fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
         replace_folder(&kept, &place)?;
     }

@@ -54,7 +54,7 @@ mod tests {
     fn what_is_written_is_read() {
         let all = [Locked {
             what: "6.1".to_owned(),
-            arch: Arch::Arm64,
+            arch: Arch::Aarch64,
             suite: "bookworm".to_owned(),
             package: "linux-image-6.1.0-50-cloud-arm64".to_owned(),
             version: "6.1.170-1".to_owned(),

@@ -187,7 +187,7 @@ mod tests {
     fn a_paragraph_is_a_package() {
         let shown = "Package: linux-image-6.1.0-50-cloud-arm64\nVersion: 6.1.170-1\nArchitecture: arm64\nSHA256: ab\n\n\
                      Package: other\nVersion: 1\nArchitecture: amd64\nSHA256: cd\n\nPackage: without\n";
-        let found = stanzas(shown, &KERNELS[1], Arch::Arm64, "bookworm");
+        let found = stanzas(shown, &KERNELS[1], Arch::Aarch64, "bookworm");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].full_name(), "linux-image-6.1.0-50-cloud-arm64_6.1.170-1_arm64");
     }

@@ -39,7 +39,7 @@ const LOADS: [Workload; 6] = [
         name: "c_recursion_pac",
         source: "c_recursion",
         flags: &["-static", "-mbranch-protection=standard"],
-        only: Some(Arch::Arm64),
+        only: Some(Arch::Aarch64),
     },
 ];
 
@@ -72,14 +72,13 @@ fn flamekeeper(workspace: &Workspace, arch: Arch, binaries: &[PathBuf]) -> Resul
             return Ok(binary.clone());
         }
     }
-    let architecture = arch.of_dist();
-    dist::run(workspace, &dist::Args { arch: vec![architecture], binaries: true, ..dist::Args::default() })?;
-    Ok(workspace.target().join("dist").join(architecture.name()).join("flamekeeper"))
+    dist::run(workspace, &dist::Args { arch: vec![arch], binaries: true, ..dist::Args::default() })?;
+    Ok(workspace.target().join("dist").join(arch.name()).join("flamekeeper"))
 }
 
 /// The program that runs the tests, static by the same compiler.
 fn guest(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
-    let architecture = arch.of_dist();
+    let architecture = arch;
     let target = architecture.target();
     let compiler = Compiler::of(workspace, &Rustc::of(workspace)?, architecture)?;
     let mut cargo = workspace.cargo();
@@ -105,8 +104,8 @@ fn compile(workspace: &Workspace, arch: Arch, load: &Workload, program: &Path) -
 /// The dynamic linker and the C library that the compiler links to, at the paths at which programs look for them.
 fn c_library(workspace: &Workspace, arch: Arch) -> Result<Vec<GuestFile>> {
     let (linker, place) = match arch {
-        Arch::Amd64 => ("ld-linux-x86-64.so.2", "lib64"),
-        Arch::Arm64 => ("ld-linux-aarch64.so.1", "lib"),
+        Arch::X86_64 => ("ld-linux-x86-64.so.2", "lib64"),
+        Arch::Aarch64 => ("ld-linux-aarch64.so.1", "lib"),
     };
     let mut files = Vec::new();
     for (name, folder) in [(linker, place), ("libc.so.6", "lib")] {

@@ -72,18 +72,18 @@ mod tests {
     #[test]
     fn a_kernels_own_package_is_told_from_its_kin() {
         let [old, .., newest] = &KERNELS;
-        assert_eq!(old.rank("linux-image-5.10.0-32-cloud-amd64", Arch::Amd64), Some(0));
+        assert_eq!(old.rank("linux-image-5.10.0-32-cloud-amd64", Arch::X86_64), Some(0));
         for other in ["linux-image-5.10.0-32-cloud-amd64-dbg", "linux-image-5.10.0-32-amd64"] {
-            assert_eq!(old.rank(other, Arch::Amd64), None, "{other}");
+            assert_eq!(old.rank(other, Arch::X86_64), None, "{other}");
         }
-        assert_eq!(newest.rank("linux-binary-7.3.4+deb13-cloud-arm64", Arch::Arm64), Some(1));
-        assert_eq!(newest.rank("linux-image-7.3.4+deb13-cloud-arm64", Arch::Arm64), Some(0));
-        assert_eq!(newest.rank("linux-image-cloud-arm64", Arch::Arm64), None);
+        assert_eq!(newest.rank("linux-binary-7.3.4+deb13-cloud-arm64", Arch::Aarch64), Some(1));
+        assert_eq!(newest.rank("linux-image-7.3.4+deb13-cloud-arm64", Arch::Aarch64), Some(0));
+        assert_eq!(newest.rank("linux-image-cloud-arm64", Arch::Aarch64), None);
     }
 
     #[test]
     fn the_search_is_a_regular_expression() {
-        assert_eq!(KERNELS[0].search(Arch::Arm64), r"^(linux-image-5\.10\.0-).*-cloud-arm64$");
-        assert_eq!(BUSYBOX.search(Arch::Amd64), "^(busybox-static).*$");
+        assert_eq!(KERNELS[0].search(Arch::Aarch64), r"^(linux-image-5\.10\.0-).*-cloud-arm64$");
+        assert_eq!(BUSYBOX.search(Arch::X86_64), "^(busybox-static).*$");
     }
 }
