@@ -92,8 +92,9 @@ fn no_user_stack(task: Task, config: &SamplerConfig) -> Option<Outcome> {
         return Some(Outcome::KernelThread);
     }
     let mm = task.task_at(config.task.mm);
-    // In exec the new memory has no stack yet, and the registers are still those of the old program.
-    (mm.is_null() || mm.u64_at(config.task.mm_start_stack) == 0).then_some(Outcome::NoUserMemory)
+    // In exec the new memory is laid out while the registers are still those of the old program: load_elf_binary of
+    // fs/binfmt_elf.c says where the code begins right before it sets them. The stack's place is told long before.
+    (mm.is_null() || mm.u64_at(config.task.mm_start_code) == 0).then_some(Outcome::NoUserMemory)
 }
 
 /// Sends the stack in the scratch buffer unless user space has it; gives its hash. If the ring is full the slot stays

@@ -73,7 +73,7 @@ pub fn walk_on(
     walk: &mut Walk,
     scratch: &mut StackScratch,
 ) {
-    Plain::repeat(&mut rows::Cursor { walk, scratch });
+    Plain::repeat(&mut rows::Cursor::<Plain>::new(walk, scratch));
     // SAFETY: as in user_stack.
     if unsafe { read(&raw const walk.outcome) } == rows::IS_WALKING {
         Plain::go_on(ctx); // comes back if there were as many programs as the kernel runs

@@ -4,6 +4,7 @@
 //! one frame, which is repeated.
 
 use core::ffi::c_void;
+use core::marker::PhantomData;
 
 use aya_ebpf::helpers::generated as raw;
 use profiler_common::abi::{
@@ -20,7 +21,7 @@ use profiler_common::unwind_rule::Rule;
 use profiler_common::unwind_step::ARM64_ADDRESS_MASK;
 use profiler_common::unwind_step::{Arch, Regs, StepOutcome, step};
 
-use crate::abilities::Step;
+use crate::abilities::{Abilities, Step};
 use crate::maps::{MAPPINGS, PAGES, ROWS, RULES, StackScratch, Walk};
 
 /// Where a frame's tag says that it is bound to its process.
@@ -32,9 +33,17 @@ const ARCH: Arch = Arch::X86_64;
 const ARCH: Arch = Arch::Arm64 { address_mask: ARM64_ADDRESS_MASK };
 
 /// A walk, and where its frames go. Their number and the outcome are in `walk`.
-pub struct Cursor {
-    pub walk: *mut Walk,
-    pub scratch: *mut StackScratch,
+pub struct Cursor<A> {
+    walk: *mut Walk,
+    scratch: *mut StackScratch,
+    abilities: PhantomData<A>,
+}
+
+impl<A> Cursor<A> {
+    #[inline(always)]
+    pub fn new(walk: *mut Walk, scratch: *mut StackScratch) -> Self {
+        Self { walk, scratch, abilities: PhantomData }
+    }
 }
 
 /// What [`Walk::outcome`] says until the walk is over, and afterwards if it was too long.
@@ -54,7 +63,7 @@ pub fn begin(walk: &mut Walk) {
 }
 
 /// One frame: emits it and goes to its caller.
-impl Step for Cursor {
+impl<A: Abilities> Step for Cursor<A> {
     const MOST: u32 = WALKED_FRAMES_MAX;
     const MOST_PLAIN: u32 = FRAMES_A_PROGRAM;
 
@@ -62,7 +71,7 @@ impl Step for Cursor {
     fn run(&mut self, _index: u32) -> bool {
         // SAFETY: made of two map values; both point to map values that nobody else uses during the tick.
         let (walk, scratch) = unsafe { (&mut *self.walk, &mut *self.scratch) };
-        match frame(walk, scratch) {
+        match frame::<A>(walk, scratch) {
             None => true,
             Some(outcome) => {
                 walk.outcome = outcome as u32;
@@ -72,35 +81,28 @@ impl Step for Cursor {
     }
 }
 
-/// VERIFIER: each part leaves what it found in the walk, where the next reads it back ([`opaque`]): so what a part knows
-/// of the way it took does not multiply with the ways of the next.
+/// VERIFIER: each part leaves what it found in the walk, where the next reads it back ([`Abilities::noted`]): so what a
+/// part knows of the way it took does not multiply with the ways of the next.
 #[inline(always)]
-fn frame(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
-    let is_return = opaque(&walk.is_return) != 0;
+fn frame<A: Abilities>(walk: &mut Walk, scratch: &mut StackScratch) -> Option<Outcome> {
+    let is_return = A::noted(&walk.is_return) != 0;
     walk.at = CodeAddr::new(RuntimeAddr(walk.pc), is_return).lookup().0;
-    if !find_mapping(walk) {
+    if !find_mapping::<A>(walk) {
         // Where the CPU was is a frame whatever lies there; what a walk came to may be no code at all.
-        if opaque(&walk.is_return) == 0 {
+        if A::noted(&walk.is_return) == 0 {
             emit(walk, Frame::unbacked(walk.pc, false), scratch);
         }
         return Some(Outcome::NoMapping);
     }
-    let Some(mapping) = MAPPINGS.get(opaque(&walk.last_mapping)) else { return Some(Outcome::NoMapping) };
-    let is_return = opaque(&walk.is_return) != 0;
+    let Some(mapping) = MAPPINGS.get(A::noted(&walk.last_mapping)) else { return Some(Outcome::NoMapping) };
+    let is_return = A::noted(&walk.is_return) != 0;
     let frame = if mapping.flags & IS_MEMORY != 0 {
         Frame::unbacked(walk.pc, is_return)
     } else {
         Frame::native(mapping.file, walk.pc.wrapping_sub(mapping.file_bias), is_return)
     };
     emit(walk, frame, scratch);
-    if find_rule(walk, mapping) { advance(walk) } else { Some(Outcome::RowsNotReady) }
-}
-
-/// What is in map memory, as neither compiler nor verifier can know it.
-#[inline(always)]
-fn opaque<T: Copy>(place: &T) -> T {
-    // SAFETY: a reference is valid; what is asked for are plain integers.
-    unsafe { core::ptr::read_volatile(place) }
+    if find_rule::<A>(walk, mapping) { advance::<A>(walk) } else { Some(Outcome::RowsNotReady) }
 }
 
 #[inline(always)]
@@ -113,9 +115,9 @@ fn emit(walk: &mut Walk, frame: Frame, scratch: &mut StackScratch) {
 
 /// Goes to the caller. Gives the outcome when there is none.
 #[inline(always)]
-fn advance(walk: &mut Walk) -> Option<Outcome> {
-    let rule = RULES.get(opaque(&walk.rule)).copied().unwrap_or(Rule::GAP);
-    let pc = CodeAddr::new(RuntimeAddr(walk.pc), opaque(&walk.is_return) != 0);
+fn advance<A: Abilities>(walk: &mut Walk) -> Option<Outcome> {
+    let rule = RULES.get(A::noted(&walk.rule)).copied().unwrap_or(Rule::GAP);
+    let pc = CodeAddr::new(RuntimeAddr(walk.pc), A::noted(&walk.is_return) != 0);
     let regs = Regs { pc, sp: walk.sp, fp: walk.fp, lr: walk.lr, bx: walk.bx };
     let sampled = &walk.sampled;
     let is_sampled_frame = walk.is_sampled_frame != 0;
@@ -157,32 +159,33 @@ const FIRST_STRIDE: u32 = 1 << 11;
 ///
 /// VERIFIER: the strides bound the loop; the number of mappings comes from a map, the zero makes both arms equal.
 #[inline(always)]
-fn find_mapping(walk: &mut Walk) -> bool {
+fn find_mapping<A: Abilities>(walk: &mut Walk) -> bool {
     if let Some(last) = MAPPINGS.get(walk.last_mapping)
         && walk.at >= last.start
         && walk.at < last.end
     {
         return true;
     }
+    let zero = A::opaque_zero(&walk.opaque_zero);
     let mut base = 0u32;
     let mut stride = FIRST_STRIDE;
     while stride != 0 {
         let candidate = base + stride;
-        if candidate < opaque(&walk.mappings)
+        if candidate < A::noted(&walk.mappings)
             && let Some(mapping) = MAPPINGS.get(walk.first_mapping.wrapping_add(candidate))
-            && mapping.start <= opaque(&walk.at)
+            && mapping.start <= A::noted(&walk.at)
         {
             base = candidate;
         }
-        base = (base ^ opaque(&walk.opaque_zero)) & (FIRST_STRIDE * 2 - 1);
+        base = (base ^ zero()) & (FIRST_STRIDE * 2 - 1);
         stride >>= 1;
     }
     walk.last_mapping = walk.first_mapping.wrapping_add(base);
-    if base >= opaque(&walk.mappings) {
+    if base >= A::noted(&walk.mappings) {
         return false;
     }
-    match MAPPINGS.get(opaque(&walk.last_mapping)) {
-        Some(mapping) => opaque(&walk.at) >= mapping.start && opaque(&walk.at) < mapping.end,
+    match MAPPINGS.get(A::noted(&walk.last_mapping)) {
+        Some(mapping) => A::noted(&walk.at) >= mapping.start && A::noted(&walk.at) < mapping.end,
         None => false,
     }
 }
@@ -192,12 +195,12 @@ const NO_RULE: u32 = u32::MAX;
 
 /// Notes the rule in force at the address; false if its page is not loaded.
 #[inline(always)]
-fn find_rule(walk: &mut Walk, mapping: &WalkedMapping) -> bool {
+fn find_rule<A: Abilities>(walk: &mut Walk, mapping: &WalkedMapping) -> bool {
     walk.rule = NO_RULE;
     if mapping.flags & HAS_ROWS == 0 {
         return true;
     }
-    let vaddr = opaque(&walk.at).wrapping_sub(mapping.vaddr_bias);
+    let vaddr = A::noted(&walk.at).wrapping_sub(mapping.vaddr_bias);
     let Some(page) = PAGES.get_ptr_mut(mapping.page_bias.wrapping_add((vaddr >> 16) as u32)) else {
         return false;
     };
@@ -211,7 +214,7 @@ fn find_rule(walk: &mut Walk, mapping: &WalkedMapping) -> bool {
     let first = page.first_row as usize;
     let row_at =
         |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
-    if let Some(row) = find_row(page.rows, vaddr as u16, || opaque(&walk.opaque_zero), row_at) {
+    if let Some(row) = find_row(page.rows, vaddr as u16, A::opaque_zero(&walk.opaque_zero), row_at) {
         walk.rule = row.rule as u32;
     }
     true
