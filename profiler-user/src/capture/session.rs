@@ -336,6 +336,9 @@ impl<A: Admission> Session<A> {
                 self.side_band.add(cpu, ring);
             }
         }
+        if !come.is_empty() {
+            self.processes.events_unseen(self.clock.monotonic());
+        }
         Ok(come.len())
     }
 
@@ -375,6 +378,11 @@ impl<A: Admission> Session<A> {
         self.merge = merge;
         let sampler = &mut self.sampler;
         let now = self.clock.monotonic();
+        self.stacks.age(now);
+        for hash in self.stacks.take_forgotten() {
+            // If it cannot be told, the stack's next sample notices.
+            sampler.ask_again(hash.0).ok();
+        }
         let mut walker = self.walker.as_mut();
         let admission = &mut self.admission;
         self.processes.forget_ended(now, |ended| {

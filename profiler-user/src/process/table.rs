@@ -115,6 +115,8 @@ pub struct ProcessTable {
     unread: Vec<Tgid>,
     /// Processes that may have ended unseen, and when.
     unverified: Vec<(MonotonicNanos, Tgid)>,
+    /// Whether events may have gone unseen, ever.
+    has_missed_events: bool,
     /// Who stands for all processes that came when the tables were full.
     many: Option<(ProcessId, ThreadId)>,
     /// In order of time.
@@ -137,6 +139,7 @@ impl ProcessTable {
             unread: scan::running(&proc),
             proc,
             unverified: Vec::new(),
+            has_missed_events: false,
             live: HashMap::new(),
             files: FileTable::new(descriptors_max - roots_max),
             sampled_processes: Vec::new(),
@@ -271,6 +274,12 @@ impl ProcessTable {
     /// The table may now be wrong about any process: each is read again when its next sample comes.
     fn events_lost(&mut self, records: u64, at: MonotonicNanos) {
         self.counts.add(Outcome::ProcessEventsLost, records);
+        self.events_unseen(at);
+    }
+
+    /// There were events that nobody saw, such as those of a CPU that came back: nobody can say how many.
+    pub fn events_unseen(&mut self, at: MonotonicNanos) {
+        self.has_missed_events = true;
         for live in self.live.values_mut() {
             live.is_known = false;
             live.is_suspect = true;

@@ -1,8 +1,11 @@
-//! What is known of the names in each file, up to a bound in bytes: files whose names were asked for longest ago go first.
+//! What is known of the names in each file, while they are asked for and up to a bound in bytes: files whose names were
+//! asked for longest ago go first.
 
 use std::collections::HashMap;
 
 use super::native::KnownFile;
+use super::perf_maps::UNUSED_NANOS_MAX;
+use crate::host::MonotonicNanos;
 use crate::process::FileId;
 
 /// Names of all files together: what some ten busy programs and their libraries need.
@@ -13,28 +16,33 @@ const FILES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 struct Kept {
     file: KnownFile,
-    /// In windows.
-    last_used: u64,
+    last_used: MonotonicNanos,
 }
 
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct KnownFiles {
     files: HashMap<FileId, Kept>,
-    window: u64,
+    now: MonotonicNanos,
 }
 
 impl KnownFiles {
+    /// Begins a window.
+    pub(super) fn begin(&mut self, now: MonotonicNanos) {
+        self.now = now;
+    }
+
     /// What is known of a file, for this window.
     pub(super) fn get(&mut self, id: FileId) -> &mut KnownFile {
         let kept = self.files.entry(id).or_default();
-        kept.last_used = self.window;
+        kept.last_used = self.now;
         &mut kept.file
     }
 
     /// Ends the window, and forgets what does not fit.
     pub(super) fn make_room(&mut self) {
-        self.window += 1;
+        let now = self.now;
+        self.files.retain(|_, kept| now.0.saturating_sub(kept.last_used.0) < UNUSED_NANOS_MAX);
         self.make_room_within(BYTES_MAX, FILES_MAX);
     }
 
@@ -43,7 +51,7 @@ impl KnownFiles {
         if bytes <= bytes_max && self.files.len() <= files_max {
             return;
         }
-        let mut by_age: Vec<(u64, FileId)> =
+        let mut by_age: Vec<(MonotonicNanos, FileId)> =
             self.files.iter().map(|(id, kept)| (kept.last_used, *id)).collect();
         by_age.sort_unstable();
         for (_, id) in by_age {
@@ -74,7 +82,8 @@ mod tests {
     #[test]
     fn names_that_were_asked_for_longest_ago_go_first() {
         let mut files = KnownFiles::default();
-        for id in [1, 2, 3, 1] {
+        for (at, id) in (0..).zip([1, 2, 3, 1]) {
+            files.begin(MonotonicNanos(at));
             fill(&mut files, id);
             files.make_room();
         }
@@ -85,9 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn names_that_nobody_asks_for_go() {
+        let mut files = KnownFiles::default();
+        for (minute, id) in [(0, 1), (0, 2), (6, 2), (10, 3)] {
+            files.begin(MonotonicNanos(minute * 60_000_000_000));
+            fill(&mut files, id);
+            files.make_room();
+        }
+        let mut left: Vec<FileId> = files.files.into_keys().collect();
+        left.sort_unstable();
+        assert_eq!(left, [FileId(2), FileId(3)]);
+    }
+
+    #[test]
     fn files_themselves_are_bounded() {
         let mut files = KnownFiles::default();
         for id in 0..100 {
+            files.begin(MonotonicNanos(u64::from(id)));
             fill(&mut files, id);
             files.make_room();
         }

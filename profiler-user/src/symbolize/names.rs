@@ -99,6 +99,7 @@ impl Namer {
         let sorted = Sorted::from(places);
         let mut names = Names::default();
         self.budget.fill(now);
+        self.files.begin(now);
         for (id, offsets) in sorted.files {
             let known = self.files.get(id);
             match &self.native {

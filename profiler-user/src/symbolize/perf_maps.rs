@@ -19,7 +19,7 @@ use crate::process::namespace::{FinalLink, ProcessRoot};
 /// Lines of all maps together: 20 MB at worst.
 const LINES_MAX: usize = 1 << 19;
 /// A map is forgotten when its process was not asked for in so long: ten minutes.
-const UNUSED_NANOS_MAX: u64 = 600_000_000_000;
+pub(super) const UNUSED_NANOS_MAX: u64 = 600_000_000_000;
 /// What a byte costs to read (measured: 2 to 3 ns).
 const NANOS_A_BYTE: u64 = 3;
 /// Read at a time even if the time is nearly used up, so that it goes on at all.

@@ -4,8 +4,6 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use profiler_common::outcome::Outcome;
-
 use super::live::Live;
 use super::{ProcessTable, Root, next};
 use crate::collect::{RawSample, Tgid, Tid};
@@ -65,9 +63,9 @@ impl ProcessTable {
     pub(super) fn make_known(&mut self, sample: &RawSample) {
         let differs = |known: u64| known != 0 && known.abs_diff(sample.start_time) > START_TIME_SLACK_NANOS;
         let known = self.live.get(&sample.tgid);
-        // Another program than its last sample's, of which a lost event would have told.
-        let events_lost = self.counts.get(Outcome::ProcessEventsLost) > 0;
-        let has_executed = |live: &Live| events_lost && live.exec_id != 0 && live.exec_id != sample.exec_id;
+        // Another program than its last sample's, of which an event that was missed would have told.
+        let has_missed = self.has_missed_events;
+        let has_executed = |live: &Live| has_missed && live.exec_id != 0 && live.exec_id != sample.exec_id;
         let is_other =
             |live: &Live| sample.start_time != 0 && (differs(live.start_time) || has_executed(live));
         let is_stale = known.is_some_and(is_other);

@@ -216,6 +216,21 @@ fn an_exec_whose_event_was_lost_is_another_process() {
     assert_eq!(table.counts().get(Outcome::ProcessEventsLost), 9);
 }
 
+#[test]
+fn a_program_that_was_started_unseen_has_its_own_name() {
+    let (mut table, folder) = table();
+    fork(&mut table, 1, 10, 5);
+    exec(&mut table, 2, 10, "taskset");
+    let first = table.owner(&RawSample { exec_id: 3, ..sample(10, 10, 7_000) });
+    // It went to a CPU whose events nobody saw.
+    write_proc(&folder, "7f0000000000-7f0000001000 r-xp 00000000 00:00 0 \n");
+    table.events_unseen(MonotonicNanos(3));
+    let second = table.owner(&RawSample { exec_id: 4, ..sample(10, 10, 10_000_000) });
+    assert_ne!(first.process, second.process);
+    assert_eq!(name(&table, second), "jit");
+    assert_eq!(table.counts().get(Outcome::ProcessEventsLost), 0, "nobody knows of any");
+}
+
 /// `/proc/10` as it is now, with one executable mapping.
 fn write_proc(folder: &tempfile::TempDir, maps: &str) {
     let process = folder.path().join("10");
