@@ -6,8 +6,8 @@
 //!
 //! The host's package lists, its installed packages and its settings are not touched.
 
+use crate::folders::{fresh_folder, replace_folder};
 use crate::shell;
-use crate::toolchain::{fresh_folder, replace_folder};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::fs;

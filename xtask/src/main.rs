@@ -20,6 +20,7 @@ mod ci;
 mod debian;
 mod dist;
 mod ebpf;
+mod folders;
 mod fuzz;
 mod miri;
 mod packages;

@@ -11,6 +11,7 @@
 //! are right (`cargo xtask ebpf --check` does); it notices that somebody forgot to rebuild.
 
 use crate::ebpf::{self, ARCHITECTURES, REBUILD};
+use crate::folders::files_below;
 use crate::shell::sha256;
 use crate::tools::BPF_LINKER_VERSION;
 use crate::workspace::Workspace;
@@ -71,23 +72,12 @@ fn source_files(workspace: &Workspace) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for crate_folder in ["profiler-common", "profiler-ebpf"] {
         files.insert(Path::new(crate_folder).join("Cargo.toml"));
-        collect(workspace.root(), &Path::new(crate_folder).join("src"), &mut files)?;
+        let sources = Path::new(crate_folder).join("src");
+        let below = files_below(&workspace.path(&sources))?.into_iter();
+        let rust = below.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+        files.extend(rust.map(|path| sources.join(path)));
     }
     Ok(files)
-}
-
-fn collect(root: &Path, folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let absolute = root.join(folder);
-    for entry in fs::read_dir(&absolute).with_context(|| format!("list {}", absolute.display()))? {
-        let entry = entry.with_context(|| format!("list {}", absolute.display()))?;
-        let path = folder.join(entry.file_name());
-        if root.join(&path).is_dir() {
-            collect(root, &path, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            files.insert(path);
-        }
-    }
-    Ok(())
 }
 
 /// The settings of one profile, without comments.

@@ -7,6 +7,7 @@
 //! All four sources hold the same files, so the objects come out with the same bytes.
 
 use crate::debian::{self, Package};
+use crate::folders::{fresh_folder, replace_folder};
 use crate::shell;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
@@ -139,23 +140,6 @@ fn by_variable(workspace: &Workspace, unpacked: &Path) -> Result<PathBuf> {
     tar(workspace.command("tar").arg("-xJf")).context("an archive must be a .tar.xz of `library/`")?;
     replace_folder(&scratch, unpacked)?;
     Ok(unpacked.join("library"))
-}
-
-/// An empty folder at this path.
-pub(crate) fn fresh_folder(path: &Path) -> Result<PathBuf> {
-    if path.exists() {
-        fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
-    }
-    fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
-    Ok(path.to_owned())
-}
-
-/// Puts a complete folder where a half-unpacked one must never be seen.
-pub(crate) fn replace_folder(complete: &Path, place: &Path) -> Result<()> {
-    if place.exists() {
-        fs::remove_dir_all(place).with_context(|| format!("remove {}", place.display()))?;
-    }
-    fs::rename(complete, place).with_context(|| format!("move {} to {}", complete.display(), place.display()))
 }
 
 /// Whether rustup can add to the toolchain that compiles: it must be rustup's, and no link to a folder elsewhere.

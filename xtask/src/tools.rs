@@ -1,8 +1,9 @@
 //! Programs that cargo can install, as the host has them or else below `target/tools`: bpf-linker, cargo-deny, and what
 //! makes packages.
 
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::{Rustc, fresh_folder};
+use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::fs;

@@ -87,6 +87,9 @@ pub(crate) struct Args {
     /// How often everything is measured, instead of what suits the part
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     rounds: Option<u64>,
+    /// Measure this flamekeeper, such as the static one of `cargo xtask dist`, instead of a release build
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Write every round's figures there too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -113,6 +116,13 @@ enum Part {
     Storm,
     /// Whether the daemon grows while things come and go
     Soak,
+}
+
+/// What was built, or is built when it is asked for.
+struct Built {
+    program: PathBuf,
+    rows_table: PathBuf,
+    database: PathBuf,
 }
 
 /// What a part is given.
@@ -167,17 +177,24 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if parts.iter().any(|part| part.has_daemon()) && shell::find_program("go").is_none() {
         bail!("there is no go to build the database that the daemon pushes to: install it (Debian: golang)");
     }
-    let what = ["--bin", "flamekeeper", "--example", "unwind_rows"];
-    let build = ["build", "--release", "--locked", "--package", "profiler-user"];
-    shell::run(workspace.cargo().args(build).args(what))?;
-    let (release, database) = (workspace.target().join("release"), workspace.path(DATABASE));
+    let release = workspace.target().join("release");
+    let binary: &[&str] = if args.program.is_some() { &[] } else { &["--bin", "flamekeeper"] };
+    let build = ["build", "--release", "--locked", "--package", "profiler-user", "--example", "unwind_rows"];
+    shell::run(workspace.cargo().args(build).args(binary))?;
+    // Everything runs in folders of its own.
+    let program = args.program.clone().unwrap_or_else(|| release.join("flamekeeper"));
+    let built = Built {
+        program: fs::canonicalize(&program).with_context(|| format!("find {}", program.display()))?,
+        rows_table: release.join("examples/unwind_rows"),
+        database: workspace.path(DATABASE),
+    };
     let folder = tempfile::Builder::new().prefix("flamekeeper-bench-").tempdir().context("make a folder")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
-            measured = measure(args, parts, &release, &database, folder.path()) => measured,
+            measured = measure(args, parts, &built, folder.path()) => measured,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("terminated"),
         }
@@ -186,7 +203,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 /// Each part is printed and written when it is done: all of them take an hour and a half.
-async fn measure(args: &Args, parts: &[Part], release: &Path, database: &Path, folder: &Path) -> Result<()> {
+async fn measure(args: &Args, parts: &[Part], built: &Built, folder: &Path) -> Result<()> {
     let machine = machine::describe()?;
     println!("{machine}");
     let mut report = Report { machine, parts: Vec::new() };
@@ -196,9 +213,9 @@ async fn measure(args: &Args, parts: &[Part], release: &Path, database: &Path, f
         let own = folder.join(part.name());
         fs::create_dir_all(&own).with_context(|| format!("make {}", own.display()))?;
         let setting = Setting {
-            program: &release.join("flamekeeper"),
-            rows_table: &release.join("examples/unwind_rows"),
-            database,
+            program: &built.program,
+            rows_table: &built.rows_table,
+            database: &built.database,
             folder: &own,
             duration: Duration::from_secs(seconds),
             rounds,

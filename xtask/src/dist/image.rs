@@ -9,8 +9,8 @@
 
 use super::architecture::Architecture;
 use super::{BINARY, pack};
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::fresh_folder;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;

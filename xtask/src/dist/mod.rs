@@ -23,7 +23,8 @@ mod sbom;
 mod sources;
 mod sums;
 
-use crate::toolchain::{Rustc, fresh_folder};
+use crate::folders::fresh_folder;
+use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::Result;
 use std::path::{Path, PathBuf};

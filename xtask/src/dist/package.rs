@@ -11,8 +11,8 @@
 
 use super::architecture::Architecture;
 use super::{BINARY, VERSION, pack};
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::fresh_folder;
 use crate::tools;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};

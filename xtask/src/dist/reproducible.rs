@@ -11,8 +11,9 @@
 
 use super::architecture::Architecture;
 use super::{BINARY, DEBUG, binary, package, sbom, sources};
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::{Rustc, fresh_folder};
+use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;

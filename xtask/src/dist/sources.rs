@@ -1,7 +1,7 @@
 //! The checkout → a copy of its sources elsewhere, for what must not write among them or has to see another path.
 
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::fresh_folder;
 use crate::workspace::Workspace;
 use anyhow::Result;
 use std::path::Path;

@@ -1,19 +1,18 @@
 //! A folder → `SHA256SUMS` in it, as `sha256sum --check` reads it, and a line a file for the person who waits.
 
+use crate::folders::files_below;
 use crate::shell;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SUMS: &str = "SHA256SUMS";
 
 /// Writes the sums of every file below the folder, and says the same with sizes.
 pub(super) fn write(folder: &Path) -> Result<String> {
-    let mut files = Vec::new();
-    collect(folder, Path::new(""), &mut files)?;
+    let mut files = files_below(folder)?;
     // The files of an image bear their sums as their names.
     files.retain(|file| file != Path::new(SUMS) && !file.starts_with("oci"));
-    files.sort();
     let (mut sums, mut report) = (String::new(), String::new());
     for file in files {
         let path = folder.join(&file);
@@ -24,20 +23,6 @@ pub(super) fn write(folder: &Path) -> Result<String> {
     }
     fs::write(folder.join(SUMS), sums).context("write the sums")?;
     Ok(report)
-}
-
-fn collect(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let folder = root.join(below);
-    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-        let entry = entry.with_context(|| format!("list {}", folder.display()))?;
-        let path = below.join(entry.file_name());
-        if root.join(&path).is_dir() {
-            collect(root, &path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

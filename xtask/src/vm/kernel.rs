@@ -1,8 +1,8 @@
 //! A kernel's package → the file that an emulator boots, below `target/vm/kernels`.
 
 use super::lock::Locked;
+use crate::folders::{fresh_folder, replace_folder};
 use crate::shell;
-use crate::toolchain::{fresh_folder, replace_folder};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use std::fs;

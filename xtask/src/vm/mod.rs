@@ -149,7 +149,7 @@ fn boot(
         arch,
         image: &kernel.image,
         initramfs,
-        settings: &[format!("GUEST_ROUNDS={rounds}")],
+        settings: &[format!("GUEST_ROUNDS={rounds}"), format!("GUEST_LACKS={}", wanted.lacks)],
         tests: &args.test,
         log: &log,
         deadline: if args.ci { DEADLINE_IN_CI } else { DEADLINE },

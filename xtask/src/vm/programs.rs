@@ -8,8 +8,9 @@
 
 use super::arch::Arch;
 use crate::dist::{self, Compiler};
+use crate::folders::fresh_folder;
 use crate::shell;
-use crate::toolchain::{Rustc, fresh_folder};
+use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use std::fs;

@@ -24,11 +24,16 @@ pub(super) struct Wanted {
     prefixes: &'static [&'static str],
     /// What names end in.
     ending: fn(Arch) -> String,
+    /// Of a kernel: what it is known to lack, as `flamekeeper doctor` calls it, joined by commas.
+    pub(super) lacks: &'static str,
 }
 
 /// The kernels, oldest first. Cloud kernels are small and have all that a guest without modules needs built in.
 pub(super) const KERNELS: [Wanted; 4] = [
-    kernel("5.10", &[Suite("bullseye-security"), Suite("bullseye")], &["linux-image-5.10.0-"]),
+    Wanted {
+        lacks: "bpf_loop,bpf_task_pt_regs,perf_links",
+        ..kernel("5.10", &[Suite("bullseye-security"), Suite("bullseye")], &["linux-image-5.10.0-"])
+    },
     kernel("6.1", &[Suite("bookworm-security"), Suite("bookworm")], &["linux-image-6.1.0-"]),
     kernel("6.12", &[Suite("trixie-security"), Suite("trixie")], &["linux-image-6.12."]),
     // From 7.3 on, `linux-image-*` installs what `linux-binary-*` has.
@@ -40,10 +45,11 @@ pub(super) const BUSYBOX: Wanted = Wanted {
     suites: &[Suite("bookworm")],
     prefixes: &["busybox-static"],
     ending: |_| String::new(),
+    lacks: "",
 };
 
 const fn kernel(what: &'static str, suites: &'static [Suite], prefixes: &'static [&'static str]) -> Wanted {
-    Wanted { what, suites, prefixes, ending: |arch| format!("-cloud-{}", arch.debian()) }
+    Wanted { what, suites, prefixes, ending: |arch| format!("-cloud-{}", arch.debian()), lacks: "" }
 }
 
 impl Wanted {
