@@ -304,6 +304,12 @@ impl<A: Admission> Session<A> {
         bytes
     }
 
+    /// What is kept so that it need not be asked for or made again, bytes.
+    pub fn cache_bytes(&mut self) -> [(&'static str, usize); 2] {
+        let rows = self.walker.as_mut().map_or(0, |walker| walker.store().bytes());
+        [("stacks", self.stacks.bytes()), ("unwind_rows", rows)]
+    }
+
     /// Lets go of what can be had again, at the cost of some CPU time.
     pub fn empty_caches(&mut self) {
         if let Some(walker) = &mut self.walker {

@@ -28,6 +28,7 @@ pub struct DefinedStacks {
     young: HashMap<StackHash, Frames>,
     old: HashMap<StackHash, Frames>,
     young_frames: usize,
+    old_frames: usize,
     frames_max: usize,
     young_since: Option<MonotonicNanos>,
     forgotten: Vec<StackHash>,
@@ -40,6 +41,7 @@ impl DefinedStacks {
             young: HashMap::new(),
             old: HashMap::new(),
             young_frames: 0,
+            old_frames: 0,
             frames_max: frames_max / 2,
             young_since: None,
             forgotten: Vec::new(),
@@ -57,6 +59,7 @@ impl DefinedStacks {
             return Some(Arc::clone(frames));
         }
         let frames = self.old.remove(&hash)?;
+        self.old_frames -= frames.len() + ENTRY_FRAMES;
         self.insert(hash, Arc::clone(&frames));
         Some(frames)
     }
@@ -75,10 +78,15 @@ impl DefinedStacks {
         std::mem::take(&mut self.forgotten)
     }
 
+    /// What all of it takes, more or less.
+    pub fn bytes(&self) -> usize {
+        (self.young_frames + self.old_frames) * size_of::<Frame>()
+    }
+
     fn turn(&mut self) {
         let gone = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         self.forgotten.extend(gone.into_keys());
-        self.young_frames = 0;
+        self.old_frames = std::mem::take(&mut self.young_frames);
     }
 
     fn insert(&mut self, hash: StackHash, frames: Frames) {
@@ -87,8 +95,9 @@ impl DefinedStacks {
         if self.young_frames + cost > self.frames_max {
             self.turn();
         }
-        if self.young.insert(hash, frames).is_none() {
-            self.young_frames += cost;
+        self.young_frames += cost;
+        if let Some(before) = self.young.insert(hash, frames) {
+            self.young_frames -= before.len() + ENTRY_FRAMES;
         }
     }
 }
@@ -127,6 +136,7 @@ mod tests {
             assert!(stacks.get(StackHash(1)).is_some(), "minute {minute}");
         }
         assert_eq!(stacks.take_forgotten(), [StackHash(2)]);
+        assert_eq!(stacks.bytes(), (1 + ENTRY_FRAMES) * 16);
         assert!(stacks.get(StackHash(2)).is_none());
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct NamesStatus {
     pub(super) cpu: Duration,
     /// Windows that could not be encoded: a fault of ours.
     pub(super) failed: u64,
+    /// What it keeps of names, bytes.
+    pub(super) cache_bytes: usize,
     /// Since when it has been at a piece of work; `None` while it waits for one.
     pub(super) busy_since: Option<MonotonicNanos>,
     /// Pieces of work that it has begun.
@@ -203,9 +205,11 @@ impl<P: FnMut(FinishedWindow)> Namer<P> {
             }
         };
         let (counts, cpu) = (self.windows.counts().clone(), self.clock.thread_cpu());
+        let cache_bytes = self.windows.cache_bytes();
         self.tell(|status| {
             (status.counts, status.cpu) = (counts, cpu);
             status.failed += failed;
+            status.cache_bytes = cache_bytes;
         });
     }
 

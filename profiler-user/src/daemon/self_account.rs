@@ -157,6 +157,7 @@ impl SelfAccounts {
         };
         account.own = told.cost;
         account.caches_emptied = told.caches_emptied;
+        account.cache_bytes.extend(session.cache_bytes().map(|(cache, bytes)| (cache, count(bytes))));
         account.bpf = account::Bpf { run_times: told.run_times, map_bytes: session.map_bytes() };
         account.tables = session.tables().map(tables).unwrap_or_default();
         account.queues.insert("names", names.queue());
@@ -275,6 +276,7 @@ fn tell_windows(names: &NamesStatus, account: &mut Account) {
     account.sampling.stacks = counts.stacks.clone();
     account.sampling.cpu = Duration::from_nanos(counts.cpu_nanos);
     account.sampling.counts.merge(&counts.names);
+    account.cache_bytes.insert("names", count(names.cache_bytes));
 }
 
 impl SelfAccount for SelfAccounts {

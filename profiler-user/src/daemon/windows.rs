@@ -240,6 +240,11 @@ impl Windows {
         self.namer.empty_caches();
     }
 
+    /// What is kept of names takes so much, more or less.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.namer.cache_bytes()
+    }
+
     /// What was counted so far.
     pub(super) fn counts(&self) -> &WindowCounts {
         &self.counts

@@ -46,8 +46,13 @@ impl KnownFiles {
         self.make_room_within(BYTES_MAX, FILES_MAX);
     }
 
+    /// What all of it takes, more or less.
+    pub(super) fn bytes(&self) -> usize {
+        self.files.values().map(|kept| kept.file.bytes()).sum()
+    }
+
     fn make_room_within(&mut self, bytes_max: usize, files_max: usize) {
-        let mut bytes: usize = self.files.values().map(|kept| kept.file.bytes()).sum();
+        let mut bytes = self.bytes();
         if bytes <= bytes_max && self.files.len() <= files_max {
             return;
         }

@@ -94,6 +94,11 @@ impl Namer {
         self.perf_maps.forget();
     }
 
+    /// What is kept of the names in files takes so much, more or less.
+    pub fn cache_bytes(&self) -> usize {
+        self.files.bytes()
+    }
+
     /// Names the places of a window, each of them once, of which `sampled` tells files and processes.
     pub fn name(&mut self, places: &[Place], sampled: &Sampled, now: MonotonicNanos) -> Names {
         let sorted = Sorted::from(places);

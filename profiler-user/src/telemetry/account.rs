@@ -35,6 +35,8 @@ pub struct Account {
     pub memory_budget_bytes: u64,
     /// Times that it came near and caches were emptied.
     pub caches_emptied: u64,
+    /// What is kept so that it need not be asked for or made again, bytes.
+    pub cache_bytes: BTreeMap<&'static str, u64>,
     /// Unwind tables.
     pub tables: Tables,
     /// Finished windows.

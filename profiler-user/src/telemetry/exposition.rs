@@ -148,6 +148,14 @@ fn own(sheet: &mut Sheet<'_>, account: &Account) -> fmt::Result {
     ];
     gauges.into_iter().try_for_each(|(metric, value)| sheet.gauge_if_known(metric, value))?;
     sheet.gauge(m("memory_budget_bytes", "What the daemon may take of RAM."), account.memory_budget_bytes)?;
+    sheet.gauges(
+        m(
+            "cache_bytes",
+            "What is kept in RAM so that it need not be asked for or made again: definitions of stacks, rows of files, \
+             names in files.",
+        ),
+        account.cache_bytes.iter().map(|(&cache, &bytes)| ([("cache", cache)], bytes)),
+    )?;
     sheet.counter(
         m("caches_emptied", "Times that memory came near its budget, so that caches were emptied."),
         account.caches_emptied,

@@ -160,6 +160,11 @@ impl RowStore {
         self.kept_bytes = 0;
     }
 
+    /// What is kept takes so much.
+    pub fn bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     /// Lets go of all that is kept for a file whose id will not come again.
     pub(super) fn forget(&mut self, id: FileId) {
         let key = RowKey::File(id);

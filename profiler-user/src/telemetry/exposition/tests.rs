@@ -48,6 +48,7 @@ fn full() -> Account {
     account.bpf.run_times[0].nanos = 2_500_000_000;
     account.bpf.run_times[0].runs = 1_000;
     account.bpf.map_bytes.insert("EVENTS".into(), 1 << 20);
+    account.cache_bytes.insert("stacks", 2 << 20);
     account.windows.last_end = Some(WallNanos(1_700_000_015_000_000_000));
     account.read_at = WallNanos(1_700_000_060_000_000_000);
     account.read_at_monotonic = MonotonicNanos(500_000_000);
