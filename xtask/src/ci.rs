@@ -3,7 +3,7 @@
 //! Goes on after a failure, so that one run names everything that is wrong.
 
 use crate::workspace::Workspace;
-use crate::{dist, ebpf, fuzz, miri, shell, sources, test, tidy, tools, verifier};
+use crate::{dist, ebpf, fuzz, miri, shell, sources, test, tidy, tools, verifier, vm};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ enum Check {
 
 use Check::{AsFarAsPossible, Whole};
 
-const STEPS: [(&str, Check); 12] = [
+const STEPS: [(&str, Check); 13] = [
     ("eBPF objects fresh", Whole(sources::check_lock)),
     ("format", Whole(format)),
     ("tidy", Whole(tidy::run)),
@@ -32,6 +32,7 @@ const STEPS: [(&str, Check); 12] = [
     ("dist, this architecture", AsFarAsPossible(dist::run_for_tests)),
     ("tests", Whole(|workspace| test::run(workspace, &[]))),
     ("fuzz", AsFarAsPossible(fuzz::run_shortly)),
+    ("guests", AsFarAsPossible(vm::run_in_ci)),
 ];
 
 /// How a check went.

@@ -37,7 +37,7 @@ pub(super) struct Mark {
     own: Duration,
     helpers: Duration,
     bpf: BpfTime,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     pub(super) got: Got,
 }
 

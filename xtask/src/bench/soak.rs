@@ -14,6 +14,7 @@ use super::daemon::{Daemon, Size, WINDOW};
 use super::database::Database;
 use super::figures::{Figure, Target, number};
 use super::load::Load;
+use super::metrics::Metrics;
 use super::slope::Slope;
 use super::{Measured, Setting};
 use anyhow::Result;
@@ -73,6 +74,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
     load.check()?;
     let after = Mark::now(&daemon, &database).await?;
     let faulty = after.got.faulty - before.got.faulty;
+    let caches = told_by_cache(&before.metrics, &after.metrics);
     let cost = [Cost::between(before, after, daemon.size()?, 0)?];
     let mut about = vec![
         format!("Load on two CPUs: {}. {}.", load.names(), churn.told()),
@@ -83,11 +85,22 @@ pub(super) async fn measure(setting: &Setting<'_>) -> Result<Measured> {
         ),
     ];
     about.extend(QUANTITIES.iter().map(|quantity| quantity.told(&looks)));
+    about.push(caches);
     daemon.stop().await?;
     let mut figures: Vec<Figure> = QUANTITIES.iter().flat_map(|quantity| quantity.figures(&looks)).collect();
     figures.extend(cpu(&cost, Aims::NONE));
     figures.extend(sampled(&cost));
     Ok(Measured { about, figures })
+}
+
+/// One line: what of the memory the daemon says is kept on purpose.
+fn told_by_cache(before: &Metrics, after: &Metrics) -> String {
+    let (before, after) = (before.by("cache_bytes", "cache"), after.by("cache_bytes", "cache"));
+    let change = |(cache, bytes): (&String, &f64)| {
+        let was = before.get(cache).copied().unwrap_or(0.0);
+        format!("{cache} {:.0} → {:.0} kB", was / 1e3, bytes / 1e3)
+    };
+    format!("caches: {}.", after.iter().map(change).collect::<Vec<_>>().join(", "))
 }
 
 /// Looks at the daemon for so long, while things come and go.
@@ -181,6 +194,14 @@ mod tests {
         );
         let [seen, slope] = QUANTITIES[0].figures(&leak);
         assert_eq!((seen.flamekeeper.len(), slope.is_reached), (100, Some(false)));
+    }
+
+    #[test]
+    fn caches_are_told_by_name() {
+        let text =
+            |names| format!("flamekeeper_cache_bytes{{cache=\"names\"}} {names}\nflamekeeper_services 7\n");
+        let (before, after) = (Metrics::parse(&text(400_000)), Metrics::parse(&text(1_234_567)));
+        assert_eq!(told_by_cache(&before, &after), "caches: names 400 → 1235 kB.");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod results;
 mod wanted;
 
 use crate::packages::{Need, install};
+use crate::shell;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use arch::Arch;
@@ -72,7 +73,7 @@ pub(crate) struct Args {
     /// Loads and unloads [default: 100, with --ci 10]
     #[arg(long)]
     rounds: Option<u32>,
-    /// Three guests, one of arm64 among them, and fewer rounds
+    /// What every change is tested on: three guests, fewer rounds
     #[arg(long)]
     ci: bool,
     /// A static flamekeeper to test instead of building one; its architecture is read from it
@@ -110,6 +111,18 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
     }
     finish(workspace, &guests)
+}
+
+/// As on every change; gives why nothing was booted where the machine cannot.
+pub(crate) fn run_in_ci(workspace: &Workspace) -> Result<Option<String>> {
+    install(workspace, &NEEDS)?;
+    let programs = NEEDS.iter().filter_map(|need| need.program).chain(["apt-get"]);
+    let missing: Vec<&str> = programs.filter(|program| shell::find_program(program).is_none()).collect();
+    if !missing.is_empty() {
+        return Ok(Some(format!("skipped: not installed: {}", missing.join(", "))));
+    }
+    let args = Args { ci: true, ..Args::default() };
+    run(workspace, &args).map(|()| None)
 }
 
 fn pairs(args: &Args) -> Result<Vec<Pair>> {
