@@ -8,8 +8,9 @@ use crate::captures::{LEAST, Watched, watched};
 use crate::outcome::Outcome;
 
 /// Least share of processes that live for milliseconds. What cannot be whole, the moments in which a program is being replaced
-/// or its stack's first pages are being made, takes an emulator ten times as long as a CPU.
-const LEAST_OF_SHORT_LIVES: f64 = 0.9;
+/// or its stack's first pages are being made, takes an emulator ten times as long as a CPU: 98.8 to 99.2 % were seen on amd64, 95.9 to
+/// 97.2 % on arm64 beside a compiler.
+const LEAST_OF_SHORT_LIVES: f64 = 0.93;
 
 /// Share of their samples that may fall into the instant of a change, for the same reason.
 const INSTANTS_OF_SHORT_LIVES: f64 = 0.01;
@@ -70,6 +71,6 @@ pub(crate) fn fork_storm() -> Result<Outcome> {
     // Start and end of a process take longer than its work.
     let answer = Answer::program(&["main", "burn_briefly"]).from_the_first_instruction().hot(0.25);
     let answer = answer.some_taken_for_complete(INSTANTS_OF_SHORT_LIVES);
-    let seen = Watched::command(&workload("c_storm").args(["120"]))?;
+    let seen = Watched::command(&workload("c_storm").args(["180"]))?;
     seen.judged(&answer, LEAST_OF_SHORT_LIVES).map(Outcome::Passed)
 }

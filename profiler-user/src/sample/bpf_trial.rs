@@ -8,6 +8,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::kernel_features::{KernelFeatureError, clock_event};
 use crate::host::ProcFs;
 
@@ -107,20 +109,35 @@ const _: () = assert!(
     "bpf_attr is ABI"
 );
 
-/// Calls bpf(2) for a command that answers with a new descriptor.
+/// Calls bpf(2) for a command that answers with a new descriptor. A refusal may be for want of locked memory: then once more
+/// with the limit lifted.
 ///
 /// # Safety
 /// `A` is `repr(C)`, without padding, a prefix of what `command` takes, and the addresses in it are of live memory of
 /// the length that it states, writable where the kernel writes.
 unsafe fn bpf_descriptor<A>(command: i32, attributes: &A) -> io::Result<OwnedFd> {
     let address: *const A = attributes;
-    // SAFETY: the kernel reads `size_of::<A>()` bytes from `address`; the caller vouches for what they point to.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, address, size_of::<A>()) };
-    match i32::try_from(answer) {
-        // SAFETY: a new descriptor that nobody else knows.
-        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
+    let call = || {
+        // SAFETY: the kernel reads `size_of::<A>()` bytes from `address`; the caller vouches for what they point to.
+        let answer = unsafe { libc::syscall(libc::SYS_bpf, command, address, size_of::<A>()) };
+        match i32::try_from(answer) {
+            // SAFETY: a new descriptor that nobody else knows.
+            Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    match call() {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && lift_limit_of_locked_memory().is_ok() => {
+            call()
+        }
+        answer => answer,
     }
+}
+
+/// Kernels before 5.11 count programs and maps as locked memory of a user, those of all processes together and for a while after
+/// they are gone; 64 KiB are usual. An error where that is more than we may.
+fn lift_limit_of_locked_memory() -> rustix::io::Result<()> {
+    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
 }
 
 fn kernel_address<T>(memory: *const T) -> u64 {

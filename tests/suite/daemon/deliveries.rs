@@ -91,6 +91,8 @@ fn what_was_in_the_spool_arrives_after_a_kill() -> Result<()> {
         let arrived = std::time::Duration::from_nanos(delivered(&bench.peer)?);
         Ok(arrived.as_secs_f64() >= in_spool)
     })?;
+    // That may have been before its first window, and its account is to be judged.
+    next.wait_for("a window of its own", || Ok(next.metric("flamekeeper_sampled_cpu_seconds_total")? > 0.0))?;
     let words = next.end()?;
     ensure!(words.windows_waiting == 0, "{words:?}");
     Ok(())
