@@ -80,6 +80,19 @@ fn it_grants_the_six_capabilities_to_a_user_of_its_own() -> Result<()> {
 }
 
 #[test]
+fn it_sets_variables_that_the_daemon_reads() -> Result<()> {
+    let documented = std::fs::read_to_string(path("../docs/configuration.md"))?;
+    let unit = text(UNIT)?;
+    let variables: Vec<&str> =
+        values(&unit, "Environment").into_iter().filter_map(|set| set.split('=').next()).collect();
+    ensure!(!variables.is_empty(), "where the kernel's functions are is not told");
+    for variable in variables {
+        ensure!(documented.contains(&format!("`{variable}`")), "the daemon reads no {variable}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_stays_off_has_its_reason_beside_it() -> Result<()> {
     let unit = text(UNIT)?;
     let off = ["PrivateUsers=no", "ProcSubset=all", "ProtectProc=default", "ProtectKernelLogs=no"];

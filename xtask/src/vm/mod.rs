@@ -96,8 +96,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     let pairs = pairs(args)?;
     install(workspace, &NEEDS)?;
-    let lock = fs::read_to_string(&lock_file).with_context(|| format!("read {}", lock_file.display()))?;
-    let lock = lock::parse(&lock)?;
+    let lock = locked(workspace)?;
     let mut guests = Vec::new();
     for arch in Arch::ALL {
         let of_arch: Vec<&Pair> = pairs.iter().filter(|(_, other)| *other == arch).collect();
@@ -122,7 +121,27 @@ pub(crate) fn run_in_ci(workspace: &Workspace) -> Result<Option<String>> {
         return Ok(Some(format!("skipped: not installed: {}", missing.join(", "))));
     }
     let args = Args { ci: true, ..Args::default() };
+    // Without a mirror there is nothing to boot, which is not the change's fault.
+    if let Err(error) = fetch(workspace, &args) {
+        return Ok(Some(format!("skipped: {error:#}")));
+    }
     run(workspace, &args).map(|()| None)
+}
+
+/// Has the kernels at hand before anything is built.
+fn fetch(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut packages = Packages::new(workspace)?;
+    let lock = locked(workspace)?;
+    for (wanted, arch) in pairs(args)? {
+        packages.fetch(wanted, arch, &lock)?;
+        packages.fetch(&BUSYBOX, arch, &lock)?;
+    }
+    Ok(())
+}
+
+fn locked(workspace: &Workspace) -> Result<Vec<Locked>> {
+    let file = workspace.path(LOCK);
+    lock::parse(&fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?)
 }
 
 fn pairs(args: &Args) -> Result<Vec<Pair>> {
