@@ -19,8 +19,10 @@ mod report;
 mod results;
 mod wanted;
 
+use crate::dist::Compiler;
 use crate::packages::{Need, install};
 use crate::shell;
+use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use arch::Arch;
@@ -121,15 +123,19 @@ pub(crate) fn run_in_ci(workspace: &Workspace) -> Result<Option<String>> {
         return Ok(Some(format!("skipped: not installed: {}", missing.join(", "))));
     }
     let args = Args { ci: true, ..Args::default() };
-    // Without a mirror there is nothing to boot, which is not the change's fault.
+    // Without a mirror there is nothing to boot, or nothing to build it with, which is not the change's fault.
     if let Err(error) = fetch(workspace, &args) {
         return Ok(Some(format!("skipped: {error:#}")));
     }
     run(workspace, &args).map(|()| None)
 }
 
-/// Has the kernels at hand before anything is built.
+/// Has kernels and compilers at hand before anything is built.
 fn fetch(workspace: &Workspace, args: &Args) -> Result<()> {
+    let rustc = Rustc::of(workspace)?;
+    for arch in Arch::ALL {
+        Compiler::of(workspace, &rustc, arch)?;
+    }
     let mut packages = Packages::new(workspace)?;
     let lock = locked(workspace)?;
     for (wanted, arch) in pairs(args)? {
