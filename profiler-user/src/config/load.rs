@@ -9,19 +9,16 @@ use std::path::{Path, PathBuf};
 
 use super::check::check;
 use super::document::{Table, parse_document};
-use super::key::{Key, VARIABLE_PREFIX, variable_name};
-use super::nearest::closest;
+use super::key::VARIABLE_PREFIX;
 use super::place::{Place, Source};
 use super::problem::{At, ConfigErrors, Problem, Report, Wrong};
 use super::reader::{Layers, Places, Reader};
-use super::{DaemonConfig, Section};
+use super::variables::report_unread;
+use super::{DaemonConfig, all_keys};
 use crate::host::Host;
 
 /// Nobody writes a larger one by hand, and what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Variables of the other commands and of the program itself: known, and no keys.
-const OTHER_VARIABLES: [&str; 4] = ["CONFIG", "DURATION", "OUTPUT", "FORMAT"];
 
 /// A configuration and where it comes from.
 #[derive(Debug)]
@@ -147,40 +144,14 @@ impl Loader {
         Some(Source::file(path, text))
     }
 
-    /// Variables that nobody reads. Only a warning, and only if one looks like a key's: Kubernetes makes some
-    /// of its own for a service of our name (`FLAMEKEEPER_PORT` and the like).
+    /// Only a warning for those that nobody reads: they are not ours to forbid.
     fn report_variables(&self, report: &mut Report) {
         for name in &self.not_utf8 {
             let at = At { key: String::new(), place: Place::Variable(name.clone()) };
             report.error(at, Wrong::NotUtf8);
         }
-        let others = OTHER_VARIABLES.iter().map(|name| format!("{VARIABLE_PREFIX}{name}"));
-        let known: Vec<String> = variables_of_keys().into_iter().chain(others).collect();
-        for name in self.layers.variables.keys().filter(|name| !known.contains(name)) {
-            let suffix = |name: &str| name.trim_start_matches(VARIABLE_PREFIX).to_owned();
-            let suffixes: Vec<String> = known.iter().map(|name| suffix(name)).collect();
-            if let Some(nearest) = closest(&suffix(name), suffixes.iter().map(String::as_str)) {
-                let hint = format!("; did you mean {VARIABLE_PREFIX}{nearest}?");
-                let at = At { key: String::new(), place: Place::Variable(name.clone()) };
-                report.warning(at, Wrong::UnknownVariable { hint });
-            }
-        }
+        report_unread(self.layers.variables.keys().map(String::as_str), report);
     }
-}
-
-/// Every key of the file by its path; those of lists' tables are not among them.
-fn all_keys() -> Vec<&'static Key> {
-    DaemonConfig::sections().into_iter().flat_map(|section: Section| section.keys).collect()
-}
-
-/// Every variable that a key has.
-fn variables_of_keys() -> Vec<String> {
-    let own = |key: &'static Key| {
-        let elements = key.elements.iter().filter(|_| key.first_has_options);
-        let paths = elements.map(|element| format!("{}.{}", key.path, element.path));
-        paths.chain([key.path.to_owned()]).collect::<Vec<_>>()
-    };
-    all_keys().into_iter().flat_map(own).map(|path| variable_name(&path)).collect()
 }
 
 /// A file of reasonable size.

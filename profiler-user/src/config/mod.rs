@@ -29,6 +29,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod value;
+mod variables;
 mod watch;
 
 pub use example::example;
@@ -128,4 +129,9 @@ daemon_config! {
     http: Http = "HTTP",
     log: Log = "Log",
     shutdown: Shutdown = "Shutdown",
+}
+
+/// Every key of the file by its path; those of lists' tables are not among them.
+fn all_keys() -> Vec<&'static Key> {
+    DaemonConfig::sections().into_iter().flat_map(|section| section.keys).collect()
 }

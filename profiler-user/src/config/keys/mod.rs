@@ -53,7 +53,7 @@ settings! {
 
         /// Where the kernel's list of its functions can be seen, if a service manager hides that of `/proc`.
         kernel_symbols: Option<PathBuf> =
-            Key::new("sampling.kernel_symbols", "FILE").example("\"/run/flamekeeper-kallsyms\"");
+            Key::new("sampling.kernel_symbols", "FILE").example("\"/run/flamekeeper-proc/kallsyms\"");
 
         /// Do not leave flamekeeper itself out.
         include_self: bool = Key::new("sampling.include_self", "BOOL").default("false");
