@@ -250,3 +250,6 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SampleError> {
 fn wrong(map: &'static str) -> impl Fn(aya::maps::MapError) -> SampleError {
     move |source| SampleError::Map { map, source }
 }
+
+#[cfg(test)]
+mod tests;
