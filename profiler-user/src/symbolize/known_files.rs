@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
+use super::UNUSED_NANOS_MAX;
 use super::native::KnownFile;
-use super::perf_maps::UNUSED_NANOS_MAX;
 use crate::host::MonotonicNanos;
 use crate::process::FileId;
 
 /// Names of all files together: what some ten busy programs and their libraries need.
 const BYTES_MAX: usize = 8 << 20;
-/// Files of whose names nothing is left are still known to have debug information, or none.
+/// Files of whose names nothing is left are still known, while they are asked for, to have debug information or none.
 const FILES_MAX: usize = 4096;
 
 #[derive(Debug, Default)]

@@ -25,6 +25,9 @@ pub use error::SymbolizeError;
 
 use std::sync::Arc;
 
+/// What is known of a file or of a process goes when nobody asked for it in so long: ten minutes.
+const UNUSED_NANOS_MAX: u64 = 600_000_000_000;
+
 /// A function at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedFunction {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use profiler_common::address::RuntimeAddr;
 
 use super::NamedAddress;
+use super::UNUSED_NANOS_MAX;
 use super::perf_map::{PERF_MAP_BYTES_MAX, PerfMap, perf_map_path};
 use super::reader_budget::ReaderBudget;
 use crate::host::MonotonicNanos;
@@ -18,8 +19,6 @@ use crate::process::namespace::{FinalLink, ProcessRoot};
 
 /// Lines of all maps together: 20 MB at worst.
 const LINES_MAX: usize = 1 << 19;
-/// A map is forgotten when its process was not asked for in so long: ten minutes.
-pub(super) const UNUSED_NANOS_MAX: u64 = 600_000_000_000;
 /// What a byte costs to read (measured: 2 to 3 ns).
 const NANOS_A_BYTE: u64 = 3;
 /// Read at a time even if the time is nearly used up, so that it goes on at all.

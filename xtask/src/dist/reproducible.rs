@@ -11,14 +11,14 @@
 
 use super::architecture::Architecture;
 use super::{BINARY, DEBUG, binary, package, sbom, sources};
-use crate::folders::fresh_folder;
+use crate::folders::{files_below, fresh_folder};
 use crate::shell;
 use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Builds everything again and compares with what lies in `dist`.
 pub(super) fn check(workspace: &Workspace, dist: &Path, architectures: &[Architecture]) -> Result<()> {
@@ -35,7 +35,8 @@ pub(super) fn check(workspace: &Workspace, dist: &Path, architectures: &[Archite
         for name in names(&first)? {
             same(&first.join(&name), &second.join(&name))?;
         }
-        println!("{}: built twice, the same bytes: {}", architecture.name(), names(&first)?.join(" "));
+        let names: Vec<_> = names(&first)?.iter().map(|name| name.display().to_string()).collect();
+        println!("{}: built twice, the same bytes: {}", architecture.name(), names.join(" "));
     }
     // Gigabytes, and the links would keep crates that cargo throws away.
     fs::remove_dir_all(&place).with_context(|| format!("remove {}", place.display()))
@@ -54,13 +55,10 @@ fn copy(workspace: &Workspace, place: &Path) -> Result<Workspace> {
     Ok(workspace.elsewhere(root, home))
 }
 
-/// Names of the files in a folder, the program's first.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
-        names.push(entry.context("list a folder")?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort_by_key(|name| (name != BINARY, name != DEBUG, name.clone()));
+/// What lies in a folder, the program first.
+fn names(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut names = files_below(folder)?;
+    names.sort_by_key(|name| (name != Path::new(BINARY), name != Path::new(DEBUG)));
     Ok(names)
 }
 

@@ -58,7 +58,7 @@ const ROUNDS_IN_CI: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(1800);
 const DEADLINE_IN_CI: Duration = Duration::from_secs(400);
 
-/// What `--ci` takes.
+/// The guests of `--ci`.
 const IN_CI: [(&str, Arch); 3] = [("newest", Arch::X86_64), ("5.10", Arch::X86_64), ("6.1", Arch::Aarch64)];
 
 #[derive(Default, clap::Args)]
@@ -92,9 +92,8 @@ type Pair = (&'static Wanted, Arch);
 /// Boots every guest that was asked for and prints the matrix.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut packages = Packages::new(workspace)?;
-    let lock_file = workspace.path(LOCK);
     if args.update {
-        return update(&mut packages, &lock_file);
+        return update(&mut packages, &workspace.path(LOCK));
     }
     let pairs = pairs(args)?;
     install(workspace, &NEEDS)?;
@@ -138,9 +137,10 @@ fn fetch(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     let mut packages = Packages::new(workspace)?;
     let lock = locked(workspace)?;
-    for (wanted, arch) in pairs(args)? {
+    let guests = pairs(args)?;
+    let shells = Arch::ALL.map(|arch| (&BUSYBOX, arch));
+    for (wanted, arch) in guests.into_iter().chain(shells) {
         packages.fetch(wanted, arch, &lock)?;
-        packages.fetch(&BUSYBOX, arch, &lock)?;
     }
     Ok(())
 }
