@@ -167,6 +167,34 @@ pub struct SamplerConfig {
     pub task: TaskOffsets,
 }
 
+impl SamplerConfig {
+    /// Every branch open, to ask a verifier what the programs cost at most: it knows read-only globals and skips what they rule out.
+    /// Offsets only have to be different from 0; nothing may run by them.
+    pub const EVERY_BRANCH: Self = Self {
+        abi_version: ABI_VERSION,
+        flags: FILTER_TARGETS | FOLLOW_CHILDREN | WALK_BY_ROWS,
+        excluded_tgid: 1,
+        wakeup_bytes: 1 << 15,
+        snapshots_a_span: 20,
+        task: TaskOffsets {
+            tgid: 8,
+            flags: 16,
+            mm: 24,
+            group_leader: 32,
+            start_boottime: 40,
+            self_exec_id: 48,
+            real_parent: 56,
+            thread_pointer: 64,
+            mm_start_stack: 72,
+            mm_start_brk: 80,
+            mm_start_code: 88,
+            mm_mmap_base: 96,
+            stack: 104,
+            saved_registers: 112,
+        },
+    };
+}
+
 /// Byte offsets of members of the running kernel's `task_struct` and `mm_struct`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -7,33 +7,62 @@ use crate::captures::machine;
 use crate::loads::{plain, workload};
 use crate::outcome::Outcome;
 
-const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
-
 /// CPU time of a workload between two steps, in its own ticks of 50 ms.
 const BETWEEN: usize = 40;
 
 /// CPU time that a returned CPU may work before it is seen again: it is told by its silence between two looks.
 const UNSEEN: usize = 160;
 
+/// CPU 1, for the length of a test that has it leave.
+pub(crate) struct Cpu(());
+
+impl Cpu {
+    const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+
+    /// Why a test cannot be done.
+    pub(crate) const STAYS: &str = "no CPU of this guest can leave";
+
+    /// Keeps a program on it.
+    pub(crate) const ON_IT: [&str; 2] = ["taskset", "2"];
+
+    pub(crate) fn that_can_leave() -> Result<Option<Self>> {
+        Ok(std::fs::exists(Self::ONLINE)?.then_some(Self(())))
+    }
+
+    fn set(value: &str) -> Result<()> {
+        std::fs::write(Self::ONLINE, value).with_context(|| format!("write {value} to {}", Self::ONLINE))
+    }
+
+    pub(crate) fn leaves(&self) -> Result<()> {
+        Self::set("0")
+    }
+
+    pub(crate) fn comes_back(&self) -> Result<()> {
+        Self::set("1")
+    }
+}
+
+impl Drop for Cpu {
+    fn drop(&mut self) {
+        // That it is there already, or cannot come, is the test's to say.
+        let _told = Self::set("1");
+    }
+}
+
 /// CPU 1 leaves and comes back during a capture, and what runs on it then is in the profile.
 pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {
-    if !std::fs::exists(ONLINE)? {
-        return Ok(Outcome::Untested(format!("{ONLINE} is not there")));
-    }
-    let set =
-        |value: &str| std::fs::write(ONLINE, value).with_context(|| format!("write {value} to {ONLINE}"));
-    let on_cpu_1 = ["taskset", "2"];
+    let Some(cpu) = Cpu::that_can_leave()? else { return Ok(Outcome::Untested(Cpu::STAYS.to_owned())) };
     let capture = Capture::record(&machine()?)?.args(["-F", "99"]).output("p.folded").start()?;
     capture.samples()?;
     {
-        let before = plain().0.under(on_cpu_1).start()?;
+        let before = plain().0.under(Cpu::ON_IT).start()?;
         before.works_on(BETWEEN)?;
-        set("0")?;
+        cpu.leaves()?;
         before.works_on(BETWEEN)?;
-        set("1")?;
+        cpu.comes_back()?;
     }
     {
-        let after = workload("c_kernel_reader").under(on_cpu_1).start()?;
+        let after = workload("c_kernel_reader").under(Cpu::ON_IT).start()?;
         after.works_on(UNSEEN + BETWEEN)?;
     }
     capture.signal(Signal::INT)?;
@@ -45,11 +74,11 @@ pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {
     let after = stacks.of("c_kernel_reader");
     let whole = after.count_with(&["_start", "main"]);
     let after = after.total();
+    ensure!(after >= 99, "{after} samples after it had come back\n{}", captured.stderr);
     ensure!(
         whole * 100 >= after * 98,
         "{whole} of {after} samples after it had come back are whole\n{stacks}"
     );
-    ensure!(after >= 99, "{after} samples after it had come back\n{}", captured.stderr);
     Ok(Outcome::said(format!("{before} samples before and while it was away, {after} after")))
 }
 

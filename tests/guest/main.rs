@@ -1,7 +1,7 @@
 //! Runs in a guest that `cargo xtask vm` has booted: names of tests → a line each on the console, with its figures.
 //!
 //! ```text
-//!   names of tests ─▶ tests.rs ─▶ doctor.rs loads.rs leaks.rs rights.rs changes.rs lockdown.rs ─▶ Outcome ─▶ `VM: test NAME …`
+//!   names of tests ─▶ tests.rs ─▶ doctor.rs verifier.rs loads.rs leaks.rs daemon.rs rights.rs changes.rs lockdown.rs ─▶ Outcome ─▶ `VM: test NAME …`
 //! ```
 //!
 //! The guest has busybox, this program (also as `setpriv`), the static `flamekeeper` and the workloads, and nothing
@@ -10,6 +10,7 @@
 
 mod captures;
 mod changes;
+mod daemon;
 mod doctor;
 mod leaks;
 mod loads;
@@ -18,6 +19,7 @@ mod outcome;
 mod rights;
 mod setpriv;
 mod tests;
+mod verifier;
 mod watch;
 
 use std::process::ExitCode;

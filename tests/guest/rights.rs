@@ -64,13 +64,13 @@ pub(crate) fn in_a_user_namespace() -> Result<Outcome> {
 }
 
 /// A setting for the length of a test.
-struct Setting {
+pub(crate) struct Setting {
     file: String,
     before: String,
 }
 
 impl Setting {
-    fn set(name: &str, value: &str) -> Result<Self> {
+    pub(crate) fn set(name: &str, value: &str) -> Result<Self> {
         let file = format!("/proc/sys/kernel/{name}");
         let before = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
         std::fs::write(&file, value).with_context(|| format!("write {value} to {file}"))?;

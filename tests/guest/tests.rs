@@ -5,13 +5,14 @@ use std::io::Write;
 use anyhow::{Result, ensure};
 
 use crate::outcome::{Outcome, line};
-use crate::{changes, doctor, leaks, loads, lockdown, rights};
+use crate::{changes, daemon, doctor, leaks, loads, lockdown, rights, verifier};
 
 /// A test: its name, and what it does.
 type Test = (&'static str, fn() -> Result<Outcome>);
 
 const TESTS: &[Test] = &[
     ("doctor", doctor::says_what_is_expected),
+    ("verifier", verifier::instructions),
     ("record-c", loads::dynamic_c),
     ("record-static", loads::static_c),
     ("record-signal", loads::signal_handler),
@@ -19,12 +20,14 @@ const TESTS: &[Test] = &[
     ("record-storm", loads::fork_storm),
     ("record-pac", loads::signed_returns),
     ("leaks", leaks::rounds_leave_nothing),
+    ("daemon", daemon::samples_without_rights),
     ("capabilities", rights::without_capabilities),
     ("user-namespace", rights::in_a_user_namespace),
     ("kptr-restrict", rights::hidden_kernel_addresses),
     ("paranoid", rights::paranoid),
     ("read-only-root", rights::read_only_root),
     ("hotplug", changes::cpu_comes_and_goes),
+    ("daemon-hotplug", daemon::cpu_comes_back),
     ("suspend", changes::suspend),
     ("lockdown-integrity", lockdown::integrity),
     ("lockdown-confidentiality", lockdown::confidentiality),

@@ -6,15 +6,18 @@
 //!   Machine (privileges + exclusive use) ─────────┘
 //! ```
 //!
-//! And the other side of the daemon's connections: `peers/*` ──Peer──▶ running program, told to fail, asked what it has.
+//! And the daemon, with its account, and the other side of its connections: `peers/*` ──Peer──▶ running program, told to fail,
+//! asked what it has.
 //!
-//! Used by the tests in `suite/` only. Never names the product: a reader here shares no code with the writer it checks.
+//! Used by the tests in `suite/` and in `guest/` only. Never names the product: a reader here shares no code with the writer it checks.
 //! Everything that is waited for is a condition with a deadline; everything that is started is ended on drop.
 
+mod account;
 mod answer;
 mod capture;
 mod census;
 mod child;
+mod daemon;
 mod firefox;
 mod folded;
 mod kube_api;
@@ -28,6 +31,7 @@ mod stacks;
 mod twin;
 mod workload;
 
+pub use account::{EndpointWords, LastWords, delivered, ensure_all_arrived, repeated};
 pub use answer::{Answer, Verdict};
 pub use capture::{Capture, Captured, RunningCapture};
 pub use census::{
@@ -35,6 +39,7 @@ pub use census::{
     process_group_is_empty,
 };
 pub use child::Running;
+pub use daemon::{Daemon, WITHIN, wait_for};
 pub use firefox::{FirefoxProfile, FirefoxThread};
 pub use kube_api::{KubeApi, KubeRequest};
 pub use machine::{Machine, skip, tool};

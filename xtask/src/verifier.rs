@@ -10,9 +10,7 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use aya::EbpfLoader;
 use aya::programs::Program;
-use profiler_common::abi::{
-    ABI_VERSION, FILTER_TARGETS, FOLLOW_CHILDREN, SamplerConfig, TaskOffsets, WALK_BY_ROWS,
-};
+use profiler_common::abi::SamplerConfig;
 use std::env::consts::ARCH;
 use std::fs;
 
@@ -60,9 +58,8 @@ fn measure(workspace: &Workspace) -> Result<Option<Vec<Count>>> {
     let file = workspace.prebuilt().join(ebpf::object_name(ARCH));
     let bytes =
         fs::read(&file).with_context(|| format!("read {}: run `{}`", file.display(), ebpf::REBUILD))?;
-    let config = everything_on();
     let mut loaded = EbpfLoader::new()
-        .override_global("CONFIG", &config, true)
+        .override_global("CONFIG", &SamplerConfig::EVERY_BRANCH, true)
         .override_global("AYA_LOG_LEVEL", &NO_LINES, true)
         .load(&bytes)
         .with_context(|| format!("load {}", file.display()))?;
@@ -85,34 +82,6 @@ fn measure(workspace: &Workspace) -> Result<Option<Vec<Count>>> {
 
 /// As it is but at the log's level of debug: aya-log's own code, verified then, is a half more.
 const NO_LINES: u8 = 0;
-
-/// A configuration with every branch open: the verifier knows read-only globals and skips what they rule out.
-/// The offsets only have to be different from 0; nothing runs.
-fn everything_on() -> SamplerConfig {
-    SamplerConfig {
-        abi_version: ABI_VERSION,
-        flags: FILTER_TARGETS | FOLLOW_CHILDREN | WALK_BY_ROWS,
-        excluded_tgid: 1,
-        wakeup_bytes: 1 << 15,
-        snapshots_a_span: 20,
-        task: TaskOffsets {
-            tgid: 8,
-            flags: 16,
-            mm: 24,
-            group_leader: 32,
-            start_boottime: 40,
-            self_exec_id: 48,
-            real_parent: 56,
-            thread_pointer: 64,
-            mm_start_stack: 72,
-            mm_start_brk: 80,
-            mm_start_code: 88,
-            mm_mmap_base: 96,
-            stack: 104,
-            saved_registers: 112,
-        },
-    }
-}
 
 /// The locked count of one program: lines are `ARCH PROGRAM COUNT`.
 fn locked_count(locked: &str, architecture: &str, program: &str) -> Option<u32> {

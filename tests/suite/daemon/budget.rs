@@ -1,10 +1,7 @@
 //! A daemon that costs more than it may: it samples less often, and totals stay CPU time.
 
 use anyhow::{Result, ensure};
-use profiler_tests::{Pyroscope, Workload, machine_or_skip, tool_or_skip};
-
-use super::Daemon;
-use super::account::ensure_all_arrived;
+use profiler_tests::{Daemon, Pyroscope, Workload, ensure_all_arrived, machine_or_skip, tool_or_skip};
 
 const EXECUTABLE: &str = "process_executable_name";
 

@@ -1,10 +1,10 @@
 //! What is sampled arrives: every sample, under its labels, through outages, and but for the window in progress a kill.
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
+use profiler_tests::{
+    Daemon, Pyroscope, Signal, Workload, delivered, ensure_all_arrived, machine_or_skip, tool_or_skip,
+};
 
-use super::Daemon;
-use super::account::{delivered, ensure_all_arrived};
 use super::faults::{Bench, clears_up, piles_up};
 
 #[test]

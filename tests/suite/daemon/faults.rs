@@ -2,12 +2,12 @@
 //! lost, to the sample and to the nanosecond.
 
 use anyhow::{Result, ensure};
-use profiler_tests::{Capture, Machine, Pyroscope, RunningWorkload, Workload, machine_or_skip, tool_or_skip};
+use profiler_tests::{
+    Capture, Daemon, Machine, Pyroscope, RunningWorkload, Workload, delivered, ensure_all_arrived,
+    machine_or_skip, repeated, tool_or_skip,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use super::Daemon;
-use super::account::{delivered, ensure_all_arrived, repeated};
 
 /// Windows of 200 ms, so that several of them are no long time; and no CPU budget, so that each sample weighs the same.
 const OPTIONS: [&str; 7] = [
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     pub(super) fn daemon(&self, more: &[&str]) -> Result<Daemon> {
-        Daemon::run(self.capture()?, &self.peer, more)
+        Daemon::run(self.capture()?, self.peer.url()?, more)
     }
 
     /// Waits until the peer has something.

@@ -8,15 +8,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{ReceivedProfile, RunningCapture, Signal, machine_or_skip, tool_or_skip};
+use profiler_tests::{
+    ReceivedProfile, RunningCapture, Signal, machine_or_skip, repeated, tool_or_skip, wait_for,
+};
 use profiler_user::deliver::finished::SeriesProfile;
 use profiler_user::deliver::spool::id::WindowId;
 use profiler_user::deliver::spool::read::SpoolReader;
 use serde_json::json;
 
-use super::account::repeated;
 use super::faults::{Bench, clears_up};
-use super::wait_for;
 
 /// Unless `FLAMEKEEPER_TEST_KILLS` says otherwise.
 const KILLS: u32 = 200;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use profiler_tests::{Machine, machine_or_skip, tool_or_skip};
+use profiler_tests::{Machine, ensure_all_arrived, machine_or_skip, repeated, tool_or_skip};
 use serde_json::{Value, json};
 
-use super::account::{ensure_all_arrived, repeated};
 use super::faults::Bench;
 
 /// A daemon under this fault: ids of what was stored without a whole answer, and of what came again. All of it arrives.

@@ -5,11 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{
-    Capture, KubeApi, Pyroscope, ReceivedProfile, RunningWorkload, Workload, machine_or_skip, tool_or_skip,
+    Capture, Daemon, KubeApi, Pyroscope, ReceivedProfile, RunningWorkload, Workload, machine_or_skip,
+    tool_or_skip,
 };
 use serde_json::{Value, json};
-
-use super::Daemon;
 
 /// A pod with one container, in the cgroup that kubelet would make, in each hierarchy that takes processes. Removed on
 /// drop, when nothing may run in it any more.
@@ -77,7 +76,7 @@ fn start(peer: &Pyroscope, api: &KubeApi, window: &str, more: &[&str]) -> Result
     let options = ["--kubernetes-api-server", &url, "--kubernetes-node-name", "node-7"];
     Daemon::run(
         capture.args(["--spool-dir".into(), spool.into_os_string()]),
-        peer,
+        peer.url()?,
         &[&options, more].concat(),
     )
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Pyroscope, Workload, machine_or_skip, tool_or_skip};
-
-use super::Daemon;
+use profiler_tests::{Daemon, Pyroscope, Workload, machine_or_skip, tool_or_skip};
 
 const BPF_AND_PERFMON: u64 = 1 << 39 | 1 << 38;
 /// CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG, CAP_CHECKPOINT_RESTORE (include/uapi/linux/capability.h).

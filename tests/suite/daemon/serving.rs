@@ -1,10 +1,10 @@
 //! What the daemon answers over HTTP while it samples, and what it does with a changed file.
 
 use anyhow::{Result, ensure};
-use profiler_tests::{Capture, Pprof, Pyroscope, Signal, Workload, machine_or_skip, tool_or_skip};
-
-use super::account::{delivered, ensure_all_arrived};
-use super::{Daemon, WITHIN};
+use profiler_tests::{
+    Capture, Daemon, Pprof, Pyroscope, Signal, WITHIN, Workload, delivered, ensure_all_arrived,
+    machine_or_skip, tool_or_skip,
+};
 
 #[test]
 fn a_pull_is_a_profile_of_what_was_asked_for_and_costs_the_windows_nothing() -> Result<()> {
@@ -67,7 +67,7 @@ fn a_changed_file_is_taken_and_a_wrong_one_refused() -> Result<()> {
     let capture = Capture::plain(["daemon", "--window", "1s", "--config"])?;
     let spool = capture.folder().join("spool");
     let capture = capture.args([file.clone().into_os_string(), "--spool-dir".into(), spool.into_os_string()]);
-    let daemon = Daemon::run(capture, &peer, &[])?;
+    let daemon = Daemon::run(capture, peer.url()?, &[])?;
     drop(machine);
     write("0")?;
     daemon.running.signal(Signal::HUP)?;

@@ -5,11 +5,9 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use profiler_tests::{machine_or_skip, tool_or_skip};
+use profiler_tests::{Daemon, LastWords, machine_or_skip, tool_or_skip};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::Daemon;
-use super::account::LastWords;
 use super::faults::{Bench, clears_up, piles_up, windows_waiting};
 
 /// What was dropped is all that is missing at the peer, and nothing waits.
@@ -63,7 +61,7 @@ fn a_full_disk_is_told_and_counted_and_got_over() -> Result<()> {
     let spool = bench.spool();
     std::fs::create_dir(&spool)?;
     let mount = format!("mount -t tmpfs -o size=1m,mode=0700 spool '{}'", spool.display());
-    let daemon = Daemon::run(bench.capture()?.after_mounting(&mount), &bench.peer, &[])?;
+    let daemon = Daemon::run(bench.capture()?.after_mounting(&mount), bench.peer.url()?, &[])?;
     let inside = Path::new("/proc").join(daemon.running.pid().to_string()).join("root");
     let folder = inside.join(spool.strip_prefix("/")?);
     let ballast = Ballast(folder.join("ballast"));

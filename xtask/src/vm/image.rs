@@ -1,7 +1,7 @@
 //! Programs of an architecture → the initramfs that its guests start from.
 //!
 //! ```text
-//!   /init (init.sh)  /bin/busybox  /bin/guest, also as /bin/setpriv  /flamekeeper  /workloads/*  /lib*/ the C library
+//!   /init (init.sh)  /bin/busybox  /bin/guest, also as /bin/setpriv  /flamekeeper  /flamekeeper.o  /workloads/*  /lib*/ the C library
 //! ```
 
 use super::arch::Arch;

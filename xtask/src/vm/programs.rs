@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   `cargo xtask dist`, or --binary ─▶ /flamekeeper      tests/guest ─▶ /bin/guest    tests/workloads ─▶ /workloads/NAME
+//!   the kernel half's object as it is committed ─▶ /flamekeeper.o
 //! ```
 //!
 //! All of it is static but two workloads, which show that the dynamic linker is no obstacle.
 
 use super::arch::Arch;
 use crate::dist::{self, Compiler};
+use crate::ebpf;
 use crate::folders::fresh_folder;
 use crate::shell;
 use crate::toolchain::Rustc;
@@ -52,6 +54,7 @@ pub(super) fn of(workspace: &Workspace, arch: Arch, binaries: &[PathBuf]) -> Res
     let mut files = vec![
         ("flamekeeper".to_owned(), flamekeeper(workspace, arch, binaries)?),
         ("bin/guest".to_owned(), guest(workspace, arch)?),
+        ("flamekeeper.o".to_owned(), workspace.prebuilt().join(ebpf::object_name(arch.name()))),
     ];
     let folder = fresh_folder(&workspace.target().join("vm/workloads").join(arch.debian()))?;
     for load in LOADS.iter().filter(|load| load.only.is_none_or(|only| only == arch)) {
@@ -79,9 +82,8 @@ fn flamekeeper(workspace: &Workspace, arch: Arch, binaries: &[PathBuf]) -> Resul
 
 /// The program that runs the tests, static by the same compiler.
 fn guest(workspace: &Workspace, arch: Arch) -> Result<PathBuf> {
-    let architecture = arch;
-    let target = architecture.target();
-    let compiler = Compiler::of(workspace, &Rustc::of(workspace)?, architecture)?;
+    let target = arch.target();
+    let compiler = Compiler::of(workspace, &Rustc::of(workspace)?, arch)?;
     let mut cargo = workspace.cargo();
     compiler.tell(&mut cargo, &[]);
     cargo.args(["build", "--quiet", "--locked", "--package", "profiler-tests", "--bin", "guest"]);

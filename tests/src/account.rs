@@ -3,47 +3,49 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use profiler_tests::{Captured, Pyroscope, ReceivedProfile};
+
+use crate::capture::Captured;
+use crate::pyroscope::{Pyroscope, ReceivedProfile};
 
 /// What the daemon says at its end, in samples if nothing else is said.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LastWords {
+pub struct LastWords {
     /// Taken by the kernel half.
-    pub(super) sampled: u64,
+    pub sampled: u64,
     /// Of processes that are not wanted.
-    pub(super) left_out: u64,
+    pub left_out: u64,
     /// Since naming was behind.
-    pub(super) lost: u64,
+    pub lost: u64,
     /// In finished windows.
-    pub(super) in_windows: u64,
+    pub in_windows: u64,
     /// CPU time in finished windows, nanoseconds.
-    pub(super) cpu_nanos: u64,
+    pub cpu_nanos: u64,
     /// Windows that wait.
-    pub(super) windows_waiting: u64,
+    pub windows_waiting: u64,
     /// What came of them.
-    pub(super) endpoint: EndpointWords,
+    pub endpoint: EndpointWords,
 }
 
 /// What the daemon says of its one endpoint, in samples.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EndpointWords {
+pub struct EndpointWords {
     /// Left by earlier runs.
-    pub(super) found: u64,
+    pub found: u64,
     /// Taken by the database.
-    pub(super) delivered: u64,
+    pub delivered: u64,
     /// In the spool, to be sent.
-    pub(super) waiting: u64,
+    pub waiting: u64,
     /// In the spool, older than the database takes.
-    pub(super) too_old: u64,
+    pub too_old: u64,
     /// In the spool, refused too often.
-    pub(super) set_aside: u64,
+    pub set_aside: u64,
     /// Gone.
-    pub(super) dropped: u64,
+    pub dropped: u64,
 }
 
 impl LastWords {
     /// Reads them.
-    pub(super) fn of(captured: &Captured) -> Result<Self> {
+    pub fn of(captured: &Captured) -> Result<Self> {
         let last_line = |word: &str| -> Result<String> {
             let line = captured.lines_with(word).last().map(|line| (*line).to_owned());
             line.with_context(|| captured.stderr.clone())
@@ -68,7 +70,7 @@ impl LastWords {
     }
 
     /// Every sample that was taken is at one place, and no other is.
-    pub(super) fn ensure_balance(&self) -> Result<()> {
+    pub fn ensure_balance(&self) -> Result<()> {
         ensure!(self.in_windows > 0, "nothing was sampled: {self:?}");
         ensure!(self.sampled == self.left_out + self.lost + self.in_windows, "{self:?}");
         let EndpointWords { found, delivered, waiting, too_old, set_aside, dropped } = self.endpoint;
@@ -77,14 +79,14 @@ impl LastWords {
     }
 
     /// What a sample weighs, where the rate never changed.
-    pub(super) fn period_nanos(&self) -> Result<u64> {
+    pub fn period_nanos(&self) -> Result<u64> {
         let period = self.cpu_nanos / self.in_windows;
         ensure!(period * self.in_windows == self.cpu_nanos, "not all weigh the same: {self:?}");
         Ok(period)
     }
 
     /// What was delivered is what the peer has, to the nanosecond. For one that nothing else was pushed to.
-    pub(super) fn ensure_delivered(&self, peer: &Pyroscope) -> Result<()> {
+    pub fn ensure_delivered(&self, peer: &Pyroscope) -> Result<()> {
         let (arrived, delivered) = (delivered(peer)?, self.endpoint.delivered * self.period_nanos()?);
         ensure!(arrived == delivered, "{arrived} ns arrived of {delivered}: {self:?}");
         Ok(())
@@ -97,7 +99,7 @@ fn number(line: &str, key: &str) -> Result<u64> {
 }
 
 /// CPU time that the peer has, in nanoseconds: the sum of all profiles, each once.
-pub(super) fn delivered(peer: &Pyroscope) -> Result<u64> {
+pub fn delivered(peer: &Pyroscope) -> Result<u64> {
     let received = peer.state()?.received;
     let nanos =
         received.iter().filter(|profile| profile.duplicate_of.is_none()).map(|profile| profile.cpu_nanos);
@@ -105,7 +107,7 @@ pub(super) fn delivered(peer: &Pyroscope) -> Result<u64> {
 }
 
 /// All that reached a window has arrived, to the nanosecond, and nothing else.
-pub(super) fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<()> {
+pub fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<()> {
     let arrived = delivered(peer)?;
     ensure!(words.windows_waiting == 0 && words.endpoint.delivered == words.in_windows, "{words:?}");
     ensure!(arrived == words.cpu_nanos, "{arrived} ns arrived of {} in windows", words.cpu_nanos);
@@ -113,7 +115,7 @@ pub(super) fn ensure_all_arrived(words: &LastWords, peer: &Pyroscope) -> Result<
 }
 
 /// Profiles that came again, by their ids; an error with all of those that had been answered before.
-pub(super) fn repeated(
+pub fn repeated(
     received: &[ReceivedProfile],
     mut is_excused: impl FnMut(&ReceivedProfile, &ReceivedProfile) -> bool,
 ) -> Result<BTreeSet<String>> {

@@ -1,0 +1,91 @@
+//! The daemon, which gives up its rights once it runs: what needs them later is done by one small thread, and on kernels before
+//! 5.19 each look into a map is. Nobody listens where it pushes to, so every sample has to lie in its spool at the end.
+
+use anyhow::{Result, ensure};
+use profiler_tests::{Answer, Capture, Daemon, Pprof, RunningWorkload, Stacks};
+
+use crate::captures::LEAST;
+use crate::changes::Cpu;
+use crate::loads::plain;
+use crate::outcome::{Figures, Outcome};
+use crate::rights::Setting;
+
+/// The discard service's port less than nothing: connections are refused.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// Enough samples of a busy thread to judge, and some to lose.
+const PULL: &str = "seconds=8&hz=99";
+const MOST_PULLS: u32 = 4;
+const ENOUGH: u64 = 500;
+
+/// As the documentation has it: Debian's kernels ask for CAP_SYS_ADMIN above that.
+fn paranoid() -> Result<Setting> {
+    Setting::set("perf_event_paranoid", "2")
+}
+
+fn start() -> Result<Daemon> {
+    let capture = Capture::plain(["daemon", "--window", "2s", "--rate", "49"])?;
+    let spool = capture.folder().join("spool");
+    let daemon = Daemon::run(capture.args(["--spool-dir".into(), spool.into_os_string()]), NOBODY, &[])?;
+    daemon.wait_for("readiness", || Ok(daemon.get("/readyz")?.0 == "200"))?;
+    Ok(daemon)
+}
+
+/// A process's stacks by a pull.
+fn pull(daemon: &Daemon, how: &str, of: &RunningWorkload) -> Result<Stacks> {
+    let (status, body) = daemon.get(&format!("/debug/pprof/profile?{how}&pid={}", of.pid()))?;
+    ensure!(status == "200", "{status}: {}", String::from_utf8_lossy(&body));
+    Ok(Pprof::from_gzip(&body)?.stacks())
+}
+
+/// Its stacks are whole.
+fn judged(daemon: &Daemon, of: &RunningWorkload, answer: &Answer) -> Result<Figures> {
+    let mut stacks = pull(daemon, PULL, of)?;
+    for _ in 1..MOST_PULLS {
+        if stacks.total() >= ENOUGH {
+            break;
+        }
+        stacks.0.extend(pull(daemon, PULL, of)?.0);
+    }
+    let verdict = answer.judge(&stacks);
+    verdict.ensure(LEAST)?;
+    Ok(Figures {
+        complete_percent: Some(verdict.share() * 100.0),
+        samples: Some(verdict.samples),
+        ..Figures::default()
+    })
+}
+
+/// Every sample is accounted for, and none got anywhere.
+fn ended(daemon: Daemon) -> Result<String> {
+    let words = daemon.end()?;
+    let waiting = words.endpoint.waiting;
+    ensure!(waiting == words.in_windows, "not all lie in the spool: {words:?}");
+    Ok(format!("{waiting} samples in the spool, {} lost", words.lost))
+}
+
+/// A pull is answered with whole stacks, and all that was sampled waits for a database.
+pub(crate) fn samples_without_rights() -> Result<Outcome> {
+    let (workload, answer) = plain();
+    let running = workload.start()?;
+    let _paranoid = paranoid()?;
+    let daemon = start()?;
+    let figures = judged(&daemon, &running, &answer)?;
+    Ok(Outcome::Passed(figures.saying(&ended(daemon)?)))
+}
+
+/// A CPU that leaves and comes back is sampled again, although the rights to open an event on it were given up.
+pub(crate) fn cpu_comes_back() -> Result<Outcome> {
+    let Some(cpu) = Cpu::that_can_leave()? else { return Ok(Outcome::Untested(Cpu::STAYS.to_owned())) };
+    let _paranoid = paranoid()?;
+    let daemon = start()?;
+    cpu.leaves()?;
+    cpu.comes_back()?;
+    let (workload, answer) = plain();
+    let running = workload.under(Cpu::ON_IT).start()?;
+    daemon.wait_for("a sample of the CPU that came back", || {
+        Ok(pull(&daemon, "seconds=1", &running)?.total() > 0)
+    })?;
+    let figures = judged(&daemon, &running, &answer)?;
+    Ok(Outcome::Passed(figures.saying(&ended(daemon)?)))
+}
