@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 /// CPU time of a workload between two steps, in its own ticks of 50 ms.
 const BETWEEN: usize = 40;
 
-/// CPU time that a returned CPU may work before it is seen again: it is told by its silence between two looks.
+/// CPU time that a returned CPU may work before it is seen again: it is told between two looks.
 const UNSEEN: usize = 160;
 
 /// CPU 1, for the length of a test that has it leave.
@@ -70,7 +70,7 @@ pub(crate) fn cpu_comes_and_goes() -> Result<Outcome> {
     let stacks = captured.folded("p.folded")?;
     let before = stacks.of("c_recursion_static").total();
     ensure!(before >= 99, "{before} samples before and while the CPU was away");
-    // Of two seconds after the longest silence. By name: that it was executed on the CPU nobody saw.
+    // Of two seconds after the latest look. By name: that it was executed on the CPU nobody saw.
     let after = stacks.of("c_kernel_reader");
     let whole = after.count_with(&["_start", "main"]);
     let after = after.total();

@@ -16,7 +16,6 @@ mod rounds;
 pub mod segment;
 mod session;
 mod setup;
-mod silence;
 mod targets;
 
 pub use config::{Kept, Scope, SessionConfig, Unwind};

@@ -17,7 +17,7 @@ pub trait Rights: Send + Sync {
         &self,
         source: TickSource,
         rate: Hertz,
-        silent: BTreeSet<u32>,
+        unseen: BTreeSet<u32>,
     ) -> Result<Vec<u32>, SampleError>;
     /// Stops the ticks.
     fn detach(&self);
@@ -70,9 +70,9 @@ impl Rights for Here {
         &self,
         source: TickSource,
         rate: Hertz,
-        silent: BTreeSet<u32>,
+        unseen: BTreeSet<u32>,
     ) -> Result<Vec<u32>, SampleError> {
-        self.ticks().follow_cpus(source, rate, &silent)
+        self.ticks().follow_cpus(source, rate, &unseen)
     }
 
     fn detach(&self) {

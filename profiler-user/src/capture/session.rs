@@ -22,7 +22,6 @@ use super::rights::{Rights, Surroundings};
 use super::rounds::Rounds;
 use super::segment::Segment;
 use super::setup::{Setting, descriptors_max, ring_bytes, sampler_config, shares_ids, walker};
-use super::silence::Silence;
 use super::targets::Targets;
 use crate::aggregate::profile::SampledEvent;
 use crate::aggregate::window::Window;
@@ -66,7 +65,6 @@ pub struct Session<A> {
     log: Option<KernelLog>,
     ring: AsyncFd<SampleRing>,
     rounds: Rounds,
-    silence: Silence,
     side_band: SideBand,
     targets: Targets,
     merge: Merge,
@@ -151,7 +149,6 @@ impl<A: Admission> Session<A> {
         Ok(Self {
             proc: host.proc.clone(),
             clock: host.clock,
-            silence: Silence::default(),
             admission,
             own: Tgid(own),
             rights,
@@ -333,14 +330,10 @@ impl<A: Admission> Session<A> {
         if !self.is_on {
             return Ok(0);
         }
-        let ticks = self.sampler.ticks_by_cpu()?;
-        let proc = &self.proc;
-        let silent = self.silence.look(&ticks, self.config.rate.period_nanos(), || proc.text("stat"));
-        let come = self.rights.follow_cpus(self.config.event, self.config.rate, silent)?;
+        let unseen = self.side_band.unseen(self.clock.monotonic());
+        let come = self.rights.follow_cpus(self.config.event, self.config.rate, unseen)?;
         for &cpu in &come {
-            if let Some(ring) = self.rights.side_band(cpu)? {
-                self.side_band.add(cpu, ring);
-            }
+            self.side_band.add(cpu, self.rights.side_band(cpu)?);
         }
         if !come.is_empty() {
             self.processes.events_unseen(self.clock.monotonic());

@@ -4,18 +4,23 @@
 //! Only executable mappings are reported. Rings are as large as the per-user allowance permits
 //! (kernel.perf_event_mlock_kb): when another profiler has spent it, ours get smaller, not refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
 use perf_event::events::Software;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 
 use super::process_event::{ProcessEvent, decode};
+use crate::host::MonotonicNanos;
 
 /// The largest ring that fits the default allowance of 516 KiB a CPU (kernel.perf_event_mlock_kb).
 const RING_BYTES_MAX: usize = 512 << 10;
 /// Smaller than this is not worth having: 64 KiB already loses records at 1,250 exec a second.
 const RING_BYTES_MIN: usize = 16 << 10;
+
+/// By which the clock of perf events and ours may differ between two looks: a tick of the slowest kernels, ten times.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(100);
 
 /// Why there are no process events.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,7 @@ pub enum SideBandError {
 pub struct CpuRing {
     ring: Sampler,
     bytes: usize,
+    on_time: OnTime,
 }
 
 impl CpuRing {
@@ -52,37 +58,71 @@ impl CpuRing {
 
     fn open_within(cpu: u32, ring_bytes_max: usize) -> Result<Option<Self>, SideBandError> {
         match open_cpu(cpu, ring_bytes_max) {
-            Ok((ring, bytes)) => Ok(Some(Self { ring, bytes })),
+            Ok((ring, bytes)) => Ok(Some(Self { ring, bytes, on_time: OnTime::default() })),
             Err(SideBandError::Open { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
+
+    /// Whether the event was taken off its CPU since it was last asked, or before: then its time stands still. The kernel does that
+    /// to all events of a CPU that goes offline, and does not put them back (perf_event_exit_cpu in kernel/events/core.c).
+    fn is_off(&mut self, now: MonotonicNanos) -> bool {
+        let told = self.ring.as_counter_mut().read_full().ok().and_then(|data| data.time_enabled());
+        told.is_some_and(|on| self.on_time.has_stood_still(now, on))
+    }
+}
+
+/// How long an event had been on when it was last asked, and when that was.
+#[derive(Default)]
+struct OnTime(Option<(MonotonicNanos, Duration)>);
+
+impl OnTime {
+    /// Whether it was not on all the time between two calls.
+    fn has_stood_still(&mut self, now: MonotonicNanos, on: Duration) -> bool {
+        let Some((then, before)) = self.0.replace((now, on)) else { return false };
+        let passed = Duration::from_nanos(now.0.saturating_sub(then.0));
+        on.saturating_sub(before) + CLOCKS_DIFFER_BY < passed
+    }
 }
 
 /// The process events of all CPUs.
 pub struct SideBand {
     rings: BTreeMap<u32, CpuRing>,
+    /// CPUs that went before their ring could be opened.
+    missing: BTreeSet<u32>,
     smallest_ring_bytes: usize,
 }
 
 impl SideBand {
     /// Opens and starts a ring on each of these CPUs. A CPU that went offline is left out.
     pub fn open(cpus: impl IntoIterator<Item = u32>) -> Result<Self, SideBandError> {
-        let mut side_band = Self { rings: BTreeMap::new(), smallest_ring_bytes: RING_BYTES_MAX };
+        let mut side_band =
+            Self { rings: BTreeMap::new(), missing: BTreeSet::new(), smallest_ring_bytes: RING_BYTES_MAX };
         for cpu in cpus {
-            if let Some(ring) = CpuRing::open_within(cpu, side_band.smallest_ring_bytes)? {
-                side_band.add(cpu, ring);
-            }
+            let ring = CpuRing::open_within(cpu, side_band.smallest_ring_bytes)?;
+            side_band.add(cpu, ring);
         }
         Ok(side_band)
     }
 
-    /// Takes the ring of a CPU that came online, in the place of the one from before it went.
-    pub fn add(&mut self, cpu: u32, ring: CpuRing) {
+    /// Takes the ring of a CPU that came online, in the place of the one from before it went; none if it has gone again.
+    pub fn add(&mut self, cpu: u32, ring: Option<CpuRing>) {
+        let Some(ring) = ring else {
+            self.missing.insert(cpu);
+            return;
+        };
         self.smallest_ring_bytes = self.smallest_ring_bytes.min(ring.bytes);
         self.rings.insert(cpu, ring);
+        self.missing.remove(&cpu);
+    }
+
+    /// CPUs that went offline, also if they have come back: what happens on them is not seen. One that goes right before a call is
+    /// told by the next.
+    pub fn unseen(&mut self, now: MonotonicNanos) -> BTreeSet<u32> {
+        let off = self.rings.iter_mut().filter_map(|(&cpu, ring)| ring.is_off(now).then_some(cpu));
+        off.chain(self.missing.iter().copied()).collect()
     }
 
     /// Bytes of the smallest ring, if it is smaller than wished: more process events may be lost.
@@ -141,4 +181,24 @@ fn open_event(cpu: u32, build_ids: bool) -> io::Result<perf_event::Counter> {
         // We read by time; a wake-up at each record would cost more than the record.
         .wakeup_watermark(RING_BYTES_MAX);
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_was_taken_off_stands_still() {
+        let mut on_time = OnTime::default();
+        let mut look = |now: u64, on: u64| {
+            on_time.has_stood_still(MonotonicNanos(now * 1_000_000), Duration::from_millis(on))
+        };
+        assert!(!look(7_000, 2_000), "the first look");
+        assert!(!look(12_000, 7_000));
+        assert!(!look(17_000, 11_950), "the clocks differ a little");
+        assert!(look(22_000, 13_000), "off after a second");
+        assert!(look(27_000, 13_000), "and still");
+        assert!(!look(27_050, 13_000), "too soon to tell");
+        assert!(!look(27_100, 12_000) && !look(26_000, 13_000), "and nothing panics");
+    }
 }

@@ -54,8 +54,8 @@ fn answer(asked: &Receiver<Question>, here: &Here) {
         // An asker that does not wait any more has ended; so will the channel.
         let _heard = match question {
             Question::Attach(source, rate, reply) => reply.send(here.attach(source, rate)).is_ok(),
-            Question::FollowCpus(source, rate, silent, reply) => {
-                reply.send(here.follow_cpus(source, rate, silent)).is_ok()
+            Question::FollowCpus(source, rate, unseen, reply) => {
+                reply.send(here.follow_cpus(source, rate, unseen)).is_ok()
             }
             Question::Detach(reply) => {
                 here.detach();
@@ -77,9 +77,9 @@ impl Rights for Broker {
         &self,
         source: TickSource,
         rate: Hertz,
-        silent: BTreeSet<u32>,
+        unseen: BTreeSet<u32>,
     ) -> Result<Vec<u32>, SampleError> {
-        self.ask(|reply| Question::FollowCpus(source, rate, silent, reply))
+        self.ask(|reply| Question::FollowCpus(source, rate, unseen, reply))
             .unwrap_or(Err(SampleError::NoBroker))
     }
 

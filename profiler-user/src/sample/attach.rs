@@ -107,16 +107,16 @@ impl Ticks {
         if self.ticks.is_empty() { Err(SampleError::NoCpu) } else { Ok(self.ticks.len()) }
     }
 
-    /// Starts the ticks on CPUs that came online since, and forgets those that went. `silent` ones went and came unseen, with
+    /// Starts the ticks on CPUs that came online since, and forgets those that went. `unseen` ones went and came unseen, with
     /// ticks that are none any more. Gives the ones that came.
     pub fn follow_cpus(
         &mut self,
         source: TickSource,
         rate: Hertz,
-        silent: &BTreeSet<u32>,
+        unseen: &BTreeSet<u32>,
     ) -> Result<Vec<u32>, SampleError> {
         let online = online_cpus()?;
-        self.ticks.retain(|cpu, _| online.contains(cpu) && !silent.contains(cpu));
+        self.ticks.retain(|cpu, _| online.contains(cpu) && !unseen.contains(cpu));
         let come: Vec<u32> = online.into_iter().filter(|cpu| !self.ticks.contains_key(cpu)).collect();
         for &cpu in &come {
             self.attach_to(cpu, source, rate)?;

@@ -12,7 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf
 use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use profiler_common::abi::{
-    FOLLOW_CHILDREN, ON_TICK, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
+    FOLLOW_CHILDREN, PROGRAMS, RowBlock, RunTime, SamplerConfig, Target, TextPage, WALK_BY_ROWS,
     WalkedMapping, WalkedProcess, known_stack_slot,
 };
 use profiler_common::outcome::Outcome;
@@ -174,12 +174,6 @@ impl Sampler {
     /// Kernel memory of each map when it was made, bytes. All are allocated as a whole, but for blocks of rows.
     pub fn map_bytes(&self) -> &BTreeMap<String, u64> {
         &self.map_bytes
-    }
-
-    /// Ticks that were no idle CPU's, by CPU.
-    pub fn ticks_by_cpu(&self) -> Result<Vec<u64>, SampleError> {
-        let per_cpu = self.run_times.get(&ON_TICK, 0).map_err(wrong("RUN_TIMES"))?;
-        Ok(per_cpu.iter().map(|time| time.runs).collect())
     }
 
     /// The kernel half's count of one outcome, summed over CPUs.
