@@ -4,13 +4,13 @@
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use profiler_common::abi::{
-    KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, PROGRAMS, ROW_BLOCKS, RowBlock, RunTime, SNAPSHOT_BYTES_MAX,
+    BLOCK_ROWS, KNOWN_STACK_SLOTS, MAX_STACK_SLOTS, PROGRAMS, ROW_BLOCKS, RunTime, SNAPSHOT_BYTES_MAX,
     SNAPSHOT_QUOTAS, SampleEvent, SamplerConfig, SnapshotEvent, SnapshotQuota, StackEvent, TEXT_PAGES,
     Target, TaskOffsets, TextPage, WALKED_MAPPINGS, WALKED_PROCESSES, WalkedMapping, WalkedProcess,
 };
 use profiler_common::frame::Frame;
 use profiler_common::outcome::OUTCOME_SLOTS;
-use profiler_common::unwind_row::RULES_MAX;
+use profiler_common::unwind_row::{RULES_MAX, UnwindRow};
 use profiler_common::unwind_rule::Rule;
 
 /// Samples and stack definitions, kernel to user space. User space sets the size at load (here: the
@@ -71,9 +71,12 @@ pub static PAGES: Array<TextPage, { TEXT_PAGES }> = Array::new();
 #[btf_map]
 pub static RULES: Array<Rule, { RULES_MAX as usize }> = Array::new();
 
-/// Blocks of rows, made as they are needed. User space writes.
+/// Blocks of rows ([`profiler_common::abi::RowBlock`]), made as they are needed. User space writes.
+///
+/// Not of a struct: from 5.15 to 6.1 a kernel takes a map with a struct that its BTF describes for another kind than one without BTF,
+/// as aya makes the blocks, and refuses each block (`timer_off` in bpf_map_meta_equal, kernel/bpf/map_in_map.c).
 #[btf_map]
-pub static ROWS: ArrayOfMaps<Array<RowBlock, 1>, { ROW_BLOCKS }> = ArrayOfMaps::new();
+pub static ROWS: ArrayOfMaps<Array<[UnwindRow; BLOCK_ROWS], 1>, { ROW_BLOCKS }> = ArrayOfMaps::new();
 
 /// The sample in the making, and its walk; valid within one tick.
 #[btf_map]

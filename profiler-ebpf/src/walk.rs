@@ -213,7 +213,7 @@ fn find_rule<A: Abilities>(walk: &mut Walk, mapping: &WalkedMapping) -> bool {
     let Some(block) = ROWS.get_value(page.block, &0) else { return false };
     let first = page.first_row as usize;
     let row_at =
-        |index: u32| -> Option<UnwindRow> { Some(block.rows[(first + index as usize) & (BLOCK_ROWS - 1)]) };
+        |index: u32| -> Option<UnwindRow> { Some(block[(first + index as usize) & (BLOCK_ROWS - 1)]) };
     if let Some(row) = find_row(page.rows, vaddr as u16, A::opaque_zero(&walk.opaque_zero), row_at) {
         walk.rule = row.rule as u32;
     }

@@ -44,6 +44,7 @@ async fn run(args: &Args) -> Result<()> {
     let host = Host::new();
     let config = SessionConfig {
         rate: Hertz::new(args.rate).context("a rate that is none")?,
+        rate_max: Hertz::new(args.rate).context("a rate that is none")?,
         event: TickSource::CpuClock,
         scope: Scope { pids: args.pid.clone(), ..Scope::default() },
         unwind: Unwind::Rows,

@@ -150,6 +150,11 @@ pub struct RunningCapture {
 }
 
 impl RunningCapture {
+    /// What it has written so far.
+    pub fn said(&self) -> String {
+        self.running.output_so_far()
+    }
+
     /// Waits until it samples, which it says on stderr when everything is attached.
     pub fn samples(&self) -> Result<()> {
         self.running.stderr_line(|line| line.starts_with("sampling "), ENDS_WITHIN).map(drop)

@@ -166,7 +166,8 @@ impl Running {
         }
     }
 
-    fn output_so_far(&self) -> String {
+    /// Its stdout and stderr, for people.
+    pub fn output_so_far(&self) -> String {
         let (out, err) = (self.stdout.so_far(), self.stderr.so_far());
         format!("--- stdout\n{}--- stderr\n{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err))
     }

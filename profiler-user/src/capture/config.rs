@@ -11,6 +11,8 @@ use crate::sample::{Hertz, TickSource};
 pub struct SessionConfig {
     /// Samples per second on each CPU.
     pub rate: Hertz,
+    /// The highest rate that will be asked for while it runs; more is possible, and stacks of new processes are missing then.
+    pub rate_max: Hertz,
     /// What makes the clock tick.
     pub event: TickSource,
     /// Which processes.

@@ -59,7 +59,14 @@ pub(super) fn walker(
     let store =
         RowStore::start(host.proc.clone(), host.clock, cache, config.kept.row_bytes, begin_rows_thread)
             .map_err(|source| CaptureError::System { what: "start a thread for unwind rows", source })?;
-    let tables = Box::new(KernelTables::new(tables, Box::new(move || rights.row_block())));
+    let mut tables = KernelTables::new(tables, Box::new(move || rights.row_block()));
+    if let Err(refused) = tables.try_a_block() {
+        warnings.push(format!(
+            "stacks are not walked in the kernel, which costs more and bounds their number: {}",
+            chain(&refused)
+        ));
+    }
+    let tables = Box::new(tables);
     // Without its headers the vdso is walked by frame pointers.
     let vdso = vdso::image_of_this_process(&host.proc).ok().flatten();
     let vdso = vdso.and_then(|image| ElfHeaders::read(&*image).ok());
@@ -92,7 +99,7 @@ impl Setting<'_> {
     /// Where each stack has to be copied, what a snapshot costs is no reason against it; the ring's fill is.
     fn snapshots_a_span(&self) -> u32 {
         match self.abilities.choice().walking {
-            Walking::InOneGo | Walking::ByTailCalls => snapshots_a_span(self.config.rate),
+            Walking::InOneGo | Walking::ByTailCalls => snapshots_a_span(self.config.rate_max),
             Walking::InUserSpace => u32::MAX,
         }
     }

@@ -41,12 +41,12 @@ use crate::capture::rights::Surroundings;
 use crate::capture::{CaptureError, Kept, Scope, Session, SessionConfig};
 use crate::config::{ConfigWatcher, DaemonConfig, Loaded, Loader};
 use crate::deliver::push::ProxyEnvironment;
-use crate::deliver::serve::{Limits, Server, TargetsSnapshot};
+use crate::deliver::serve::{HERTZ_MAX, Limits, Server, TargetsSnapshot};
 use crate::deliver::spool::Spool;
 use crate::host::Host;
 use crate::privileges::{KernelVersion, Role};
-use crate::sample::TickSource;
 use crate::sample::abilities::{self, Ability};
+use crate::sample::{Hertz, TickSource};
 use crate::symbolize::names::Namer;
 use crate::telemetry::logs::Log;
 use broker::Broker;
@@ -206,6 +206,7 @@ fn open_session(
 ) -> Result<Session<Labelling>, DaemonError> {
     let session = SessionConfig {
         rate: config.sampling.rate,
+        rate_max: Hertz::new(HERTZ_MAX).map_or(config.sampling.rate, |pulls| pulls.max(config.sampling.rate)),
         event: TickSource::CpuClock,
         scope: Scope::default(),
         unwind: config.sampling.unwind.into(),

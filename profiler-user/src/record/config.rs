@@ -90,6 +90,7 @@ impl Config {
             Some(rate) if errors.is_empty() => Ok(Self {
                 session: SessionConfig {
                     rate,
+                    rate_max: rate,
                     event: args.event.into(),
                     scope: Scope {
                         pids: args.pids,

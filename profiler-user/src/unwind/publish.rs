@@ -32,6 +32,11 @@ impl KernelTables {
         Self { maps, blocks: Vec::new(), make_block }
     }
 
+    /// Makes the first block, which is needed anyway: whether this kernel takes any.
+    pub fn try_a_block(&mut self) -> Result<(), TableError> {
+        self.make_blocks_up_to(0)
+    }
+
     fn make_blocks_up_to(&mut self, number: usize) -> Result<(), TableError> {
         while self.blocks.len() <= number {
             let block = (self.make_block)()

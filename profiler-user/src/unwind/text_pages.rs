@@ -23,6 +23,7 @@ use super::tables::{BlockRows, TableError, Tables};
 use super::{Budget, is_native};
 use crate::elf::ElfHeaders;
 use crate::host::MonotonicNanos;
+use crate::sample::chain;
 
 /// How often the touches of all loaded pages are read, at most: some 0.4 µs for each of them.
 const LOOK_NANOS: u64 = 1_000_000_000;
@@ -354,8 +355,11 @@ impl Changes {
 
     /// Writes all blocks, up to the first that cannot be: then the first row that was not written.
     fn write(&self, tables: &mut dyn Tables) -> Option<u32> {
-        let failed = self.0.iter().find(|(block, changes)| tables.change_block(**block, changes).is_err());
-        failed.map(|(block, _)| block * count(BLOCK_ROWS))
+        self.0.iter().find_map(|(block, changes)| {
+            let error = tables.change_block(*block, changes).err()?;
+            tracing::warn!(error = chain(&error), "rows could not be written");
+            Some(block * count(BLOCK_ROWS))
+        })
     }
 }
 

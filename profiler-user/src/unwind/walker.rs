@@ -19,6 +19,7 @@ use crate::collect::{RawSample, Tgid};
 use crate::host::MonotonicNanos;
 use crate::process::FileId;
 use crate::process::table::{ProcessTable, SampleOwner};
+use crate::sample::chain;
 
 /// Samples after which a process is worth a place in the tables; or one, if it still runs after [`LIFE_NANOS_MIN`].
 const SAMPLES_MIN: u32 = 2;
@@ -318,7 +319,10 @@ impl Walker {
         wishes.extend(self.ahead.wishes(room, &self.publisher, &mut self.store, processes.files()));
         if !wishes.is_empty() {
             // What could not be written is wanted again by the next walk.
-            let unloaded = self.publisher.load(wishes, now).unwrap_or(0);
+            let unloaded = self.publisher.load(wishes, now).unwrap_or_else(|error| {
+                tracing::warn!(error = chain(&error), "rows could not be written to the walker's tables");
+                0
+            });
             self.counts.add(Outcome::TextPagesUnloaded, unloaded);
         }
     }
