@@ -14,7 +14,7 @@ use profiler_user::config::{self, Loaded, Loader};
 use profiler_user::daemon::{self, DaemonError, Environment};
 use profiler_user::doctor;
 use profiler_user::host::{Clock, Host, ProcFs};
-use profiler_user::privileges::{KernelVersion, Role};
+use profiler_user::privileges::{Kernel, Role};
 use profiler_user::record::{self, Config, Recorded, Terminals};
 use profiler_user::sample::abilities;
 use profiler_user::spool;
@@ -131,9 +131,10 @@ fn start_daemon(loader: Loader, loaded: Loaded) -> Result<(), DaemonError> {
         format: loaded.config.log.format.to_telemetry(),
         is_journal: logs::is_journal(journal.as_deref(), stderr()),
     };
-    let begin = || {
+    let kernel = Kernel::running(&host.proc);
+    let begin = move || {
         // A thread that writes lines and keeps rights is no reason not to run.
-        let _as_it_is = Role::Log.enter(KernelVersion::running());
+        let _as_it_is = Role::Log.enter(kernel);
     };
     let (dispatch, log) =
         logs::start(options, host.clock, stderr(), begin).map_err(DaemonError::start("log"))?;

@@ -8,7 +8,7 @@ use crate::captures::LEAST;
 use crate::changes::Cpu;
 use crate::loads::plain;
 use crate::outcome::{Figures, Outcome};
-use crate::rights::Setting;
+use crate::rights::{Setting, as_documented};
 
 /// The discard service's port less than nothing: connections are refused.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -20,15 +20,11 @@ const ENOUGH: u64 = 500;
 /// Of two accounts, which are taken every five seconds.
 const MORE_SAMPLES: f64 = 300.0;
 
-/// As the documentation has it: Debian's kernels ask for CAP_SYS_ADMIN above that.
-fn paranoid() -> Result<Setting> {
-    Setting::set("perf_event_paranoid", "2")
-}
-
-fn start() -> Result<Daemon> {
+fn start(change: impl Fn(Capture) -> Capture) -> Result<Daemon> {
     let capture = Capture::plain(["daemon", "--window", "2s", "--rate", "49"])?;
     let spool = capture.folder().join("spool");
-    let daemon = Daemon::run(capture.args(["--spool-dir".into(), spool.into_os_string()]), NOBODY, &[])?;
+    let capture = change(capture.args(["--spool-dir".into(), spool.into_os_string()]));
+    let daemon = Daemon::run(capture, NOBODY, &[])?;
     daemon.wait_for("readiness", || Ok(daemon.get("/readyz")?.0 == "200"))?;
     Ok(daemon)
 }
@@ -66,12 +62,12 @@ fn ended(daemon: Daemon) -> Result<String> {
     Ok(format!("{waiting} samples in the spool, {} lost", words.lost))
 }
 
-/// A pull is answered with whole stacks, and all that was sampled waits for a database.
+/// Started by root, at the level that the distribution sets: a pull is answered with whole stacks, and all that was sampled waits for
+/// a database.
 pub(crate) fn samples_without_rights() -> Result<Outcome> {
     let (workload, answer) = plain();
     let running = workload.start()?;
-    let _paranoid = paranoid()?;
-    let daemon = start()?;
+    let daemon = start(|capture| capture)?;
     let figures = judged(&daemon, &running, &answer)?;
     walks_in_the_kernel(&daemon)?;
     Ok(Outcome::Passed(figures.saying(&ended(daemon)?)))
@@ -91,11 +87,12 @@ fn walks_in_the_kernel(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// A CPU that leaves and comes back is sampled again, although the rights to open an event on it were given up.
+/// With the documented capabilities, at the documented level: a CPU that leaves and comes back is sampled again, although most threads
+/// have given up the right to open an event on it.
 pub(crate) fn cpu_comes_back() -> Result<Outcome> {
     let Some(cpu) = Cpu::that_can_leave()? else { return Ok(Outcome::Untested(Cpu::STAYS.to_owned())) };
-    let _paranoid = paranoid()?;
-    let daemon = start()?;
+    let _paranoid = Setting::set("perf_event_paranoid", "2")?;
+    let daemon = start(as_documented)?;
     cpu.leaves()?;
     cpu.comes_back()?;
     let (workload, answer) = plain();

@@ -31,7 +31,7 @@ fn whole(words: &str, change: impl Fn(Capture) -> Capture) -> Result<Outcome> {
 }
 
 /// With nothing but what the documentation asks for. By its path: the shell has a setpriv of its own.
-fn as_documented(capture: Capture) -> Capture {
+pub(crate) fn as_documented(capture: Capture) -> Capture {
     let unlimited = ["sh", "-c", "ulimit -l unlimited; exec \"$@\"", "sh"];
     capture.under(unlimited).under(["/bin/setpriv", DOCUMENTED])
 }

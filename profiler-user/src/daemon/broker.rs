@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::thread::{self, ThreadError};
 use crate::capture::rights::{Here, Rights};
 use crate::collect::sideband::{CpuRing, SideBandError};
-use crate::privileges::{KernelVersion, Role};
+use crate::privileges::{Kernel, Role};
 use crate::sample::{Hertz, RowBlockMap, SampleError, TickSource, Ticks};
 
 /// What may be asked. Each asker waits for its answer, so there are never more questions than threads.
@@ -34,7 +34,7 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Starts the thread, which from then on has the programs, and no other rights than it needs for them.
-    pub(super) fn start(ticks: Ticks, kernel: KernelVersion) -> Result<Arc<dyn Rights>, ThreadError> {
+    pub(super) fn start(ticks: Ticks, kernel: Kernel) -> Result<Arc<dyn Rights>, ThreadError> {
         let (questions, asked) = sync_channel(1);
         let work = move |()| answer(&asked, &Here::new(ticks));
         thread::start("broker", Role::Broker, kernel, || Ok(()), work)?;

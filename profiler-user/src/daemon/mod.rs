@@ -44,7 +44,7 @@ use crate::deliver::push::ProxyEnvironment;
 use crate::deliver::serve::{HERTZ_MAX, Limits, Server, TargetsSnapshot};
 use crate::deliver::spool::Spool;
 use crate::host::Host;
-use crate::privileges::{KernelVersion, Role};
+use crate::privileges::{self, Kernel, Role};
 use crate::sample::abilities::{self, Ability};
 use crate::sample::{Hertz, TickSource};
 use crate::symbolize::names::Namer;
@@ -102,7 +102,8 @@ pub async fn run(
 ) -> Result<(), DaemonError> {
     let watcher = ConfigWatcher::new(loader, loaded);
     let config = Arc::clone(watcher.config());
-    let kernel = KernelVersion::running();
+    let kernel = Kernel::running(&host.proc);
+    let keeps_sys_admin = privileges::keeps_sys_admin(kernel);
     let log = Arc::new(log);
 
     // Everything that can fail, while all rights are there.
@@ -111,6 +112,12 @@ pub async fn run(
     let (metadata, sources, watch_of) = Metadata::new(&config, host, &environment.pod);
     let mut session = open_session(&config, host, kernel, sources, environment.kernel_without)?;
     session.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    if keeps_sys_admin {
+        tracing::warn!(
+            "one thread keeps CAP_SYS_ADMIN, which some kernels ask for where kernel.perf_event_paranoid is above 2 \
+             (sudo sysctl kernel.perf_event_paranoid=2)"
+        );
+    }
 
     let kernel_symbols = config.sampling.kernel_symbols.clone();
     let namer = Namer::of_many_windows(&host.proc, kernel_symbols);
@@ -200,7 +207,7 @@ fn open_spool(config: &DaemonConfig, host: &Host) -> Result<Spool, DaemonError> 
 fn open_session(
     config: &DaemonConfig,
     host: &Host,
-    kernel: KernelVersion,
+    kernel: Kernel,
     sources: Sources,
     kernel_without: BTreeSet<Ability>,
 ) -> Result<Session<Labelling>, DaemonError> {

@@ -24,7 +24,7 @@ use crate::deliver::finished::FinishedWindow;
 use crate::deliver::series::SizeLimits;
 use crate::deliver::serve::{PullError, PullReply, Selector};
 use crate::host::{Clock, MonotonicNanos};
-use crate::privileges::{KernelVersion, Role};
+use crate::privileges::{Kernel, Role};
 use crate::telemetry::account::Queue;
 
 /// Pieces of work that may wait: some windows of a host whose names take long.
@@ -84,7 +84,7 @@ impl Names {
     pub(super) fn start(
         windows: Windows,
         clock: Clock,
-        kernel: KernelVersion,
+        kernel: Kernel,
         put: impl FnMut(FinishedWindow) + Send + 'static,
     ) -> Result<Self, ThreadError> {
         let (work, waiting) = sync_channel(WORK_MAX);

@@ -25,7 +25,7 @@ use crate::deliver::serve::{Access, Inputs, PullRequest, Server, TargetsSnapshot
 use crate::deliver::spool::state::EndpointKey;
 use crate::deliver::spool::{Replay, ReplaySettings, Spool};
 use crate::host::Host;
-use crate::privileges::{KernelVersion, Role};
+use crate::privileges::{Kernel, Role};
 use crate::telemetry::logs::Log;
 
 /// What the thread works with.
@@ -60,7 +60,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Starts the thread. It ends some moments after `stop`.
-    pub(super) fn start(self, kernel: KernelVersion) -> Result<JoinHandle<()>, ThreadError> {
+    pub(super) fn start(self, kernel: Kernel) -> Result<JoinHandle<()>, ThreadError> {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
         let work = |runtime: Runtime| runtime.block_on(self.run());
         thread::start("network", Role::Network, kernel, runtime, work)

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use crate::privileges::{KernelVersion, PrivilegeError, Role};
+use crate::privileges::{Kernel, PrivilegeError, Role};
 
 /// There is no such thread.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum ThreadError {
 pub(super) fn start<T>(
     name: &'static str,
     role: Role,
-    kernel: KernelVersion,
+    kernel: Kernel,
     prepare: impl FnOnce() -> io::Result<T> + Send + 'static,
     work: impl FnOnce(T) + Send + 'static,
 ) -> Result<JoinHandle<()>, ThreadError> {

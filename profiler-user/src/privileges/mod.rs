@@ -14,7 +14,7 @@ mod system_calls;
 
 use std::io;
 
-pub use capabilities::KernelVersion;
+pub use capabilities::{Kernel, keeps_sys_admin};
 
 /// What a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ impl Role {
         [Self::Broker, Self::Sampling, Self::Rows, Self::Naming, Self::Log, Self::Network];
 
     /// The calling thread may do from now on what the role needs, and no more.
-    pub fn enter(self, kernel: KernelVersion) -> Result<(), PrivilegeError> {
+    pub fn enter(self, kernel: Kernel) -> Result<(), PrivilegeError> {
         capabilities::keep(capabilities::of(self, kernel)).map_err(PrivilegeError::Capabilities)?;
-        system_calls::filter(self, kernel)
+        system_calls::filter(self)
     }
 }
 

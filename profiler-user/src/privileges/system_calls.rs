@@ -11,7 +11,6 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::capabilities::KernelVersion;
 use super::{PrivilegeError, Role};
 
 /// kexec_file_load, which libc does not name for musl on arm64 (syscall_64.tbl, asm-generic/unistd.h).
@@ -87,7 +86,7 @@ const BROKER_COMMANDS: &[u64] = &[
 const NETWORK_FAMILIES: [libc::c_int; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_NETLINK];
 
 /// Filters the calling thread's system calls from now on.
-pub(super) fn filter(role: Role, _kernel: KernelVersion) -> Result<(), PrivilegeError> {
+pub(super) fn filter(role: Role) -> Result<(), PrivilegeError> {
     let failed = |error: seccompiler::Error| PrivilegeError::SystemCalls(error.to_string());
     let program = program(role).map_err(|error| failed(error.into()))?;
     seccompiler::apply_filter(&program).map_err(failed)

@@ -13,7 +13,7 @@ use crate::host::ProcFs;
 fn in_role<T: Send>(role: Role, look: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            role.enter(KernelVersion::running()).unwrap();
+            role.enter(Kernel::running(&ProcFs::host())).unwrap();
             look()
         });
         thread.join().unwrap()
@@ -49,7 +49,7 @@ fn each_role_keeps_its_own_capabilities_alone() {
     let held = rustix::thread::capabilities(None).unwrap().effective;
     let bits = |set: CapabilitySet| format!("{:016x}", (held & set).bits());
     for role in Role::ALL {
-        let expected = bits(capabilities::of(role, KernelVersion::running()));
+        let expected = bits(capabilities::of(role, Kernel::running(&ProcFs::host())));
         let found = in_role(role, || [status_line("CapEff"), status_line("CapPrm")]);
         assert_eq!(found, [expected.clone(), expected], "{role:?}");
     }
@@ -88,9 +88,21 @@ fn nobody_mounts_or_leaves_its_namespaces() {
 
 #[test]
 fn kernels_before_5_19_need_a_right_for_maps() {
-    let sampling = |release| capabilities::of(Role::Sampling, KernelVersion::parse(release));
+    let sampling = |release| capabilities::of(Role::Sampling, Kernel::parse(release, "2"));
     assert!(sampling("5.10.0-30-amd64").contains(CapabilitySet::BPF));
     assert!(sampling("garbage").contains(CapabilitySet::BPF));
     assert!(!sampling("5.19.0").contains(CapabilitySet::BPF));
     assert!(!sampling("6.18.44-fc").contains(CapabilitySet::BPF));
+}
+
+#[test]
+fn one_thread_keeps_what_debian_asks_for() {
+    let keeps = |role, paranoid| {
+        capabilities::of(role, Kernel::parse("6.12.0", paranoid)).contains(CapabilitySet::SYS_ADMIN)
+    };
+    assert_eq!(
+        ["3", "4\n", "2", "-1", "", "?"].map(|level| keeps(Role::Broker, level)),
+        [true, true, false, false, false, false]
+    );
+    assert_eq!(Role::ALL.map(|role| keeps(role, "3")).iter().filter(|kept| **kept).count(), 1);
 }
