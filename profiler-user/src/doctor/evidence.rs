@@ -17,7 +17,8 @@ use crate::sample::capabilities::Capabilities;
 use crate::sample::kernel_features::{
     KernelFeatureError, max_sample_rate, perf_cpu_clock, perf_hardware_cycles, perf_ring,
 };
-use crate::sample::{Hertz, LoadOptions, Sampler, TickSource};
+use crate::sample::{Hertz, LoadOptions, Sampler, TickSource, chain, make_row_block};
+use crate::unwind::publish::KernelTables;
 
 /// Size of the ring that the trial of the sampling program asks for, bytes.
 const SAMPLE_RING_BYTES: u32 = 8 << 20;
@@ -129,9 +130,8 @@ pub(super) struct Evidence {
     pub(super) sample_ring: Result<(), Refusal>,
     /// `None`: no program to attach.
     pub(super) attach: Option<Result<(), Refusal>>,
-    /// The real sampling program: CPUs that it ticked on, and how. `None`: not tried, because the trial program was
-    /// refused.
-    pub(super) sampler: Option<Result<(usize, Choice), String>>,
+    /// The real sampling program. `None`: not tried, because the trial program was refused.
+    pub(super) sampler: Option<Result<Tried, String>>,
     /// What the choice of programs goes by.
     pub(super) abilities: Abilities,
     pub(super) clock: Result<(), Refusal>,
@@ -163,6 +163,17 @@ pub(super) struct Evidence {
     pub(super) containers: Vec<SourceStatus>,
     /// Asking the API server for this node's pods.
     pub(super) pods: Pods,
+}
+
+/// What became of the real sampling program.
+#[derive(Clone, Debug)]
+pub(super) struct Tried {
+    /// CPUs that it ticked on.
+    pub(super) cpus: usize,
+    /// Which of its programs.
+    pub(super) choice: Choice,
+    /// Whether it can be given what it walks by.
+    pub(super) rows: Result<(), String>,
 }
 
 impl Evidence {
@@ -248,8 +259,8 @@ fn others(proc: &ProcFs) -> Others {
     others
 }
 
-/// Loads the programs that `record` uses and lets them tick for a moment.
-fn run_sampler(proc: &ProcFs, task: Option<&TaskOffsets>, choice: Choice) -> Result<(usize, Choice), String> {
+/// Loads the programs that `record` uses, writes to their tables and lets them tick for a moment.
+fn run_sampler(proc: &ProcFs, task: Option<&TaskOffsets>, choice: Choice) -> Result<Tried, String> {
     let config = SamplerConfig {
         abi_version: ABI_VERSION,
         flags: if task.is_some() { WALK_BY_ROWS } else { 0 },
@@ -261,7 +272,11 @@ fn run_sampler(proc: &ProcFs, task: Option<&TaskOffsets>, choice: Choice) -> Res
     let rate = Hertz::new(1).ok_or_else(|| "a rate of 1 Hz was refused".to_owned())?;
     let mut loaded = Sampler::load(&config, options, proc).map_err(|error| error.to_string())?;
     let cpus = loaded.ticks.attach(TickSource::CpuClock, rate).map_err(|error| error.to_string())?;
-    Ok((cpus, loaded.choice))
+    let rows = loaded.walker.take().map_or(Ok(()), |walker| {
+        let mut tables = KernelTables::new(walker, Box::new(make_row_block));
+        tables.try_a_block().map_err(|refused| chain(&refused))
+    });
+    Ok(Tried { cpus, choice: loaded.choice, rows })
 }
 
 fn symbols(proc: &ProcFs) -> Symbols {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use expect_test::{Expect, expect};
 use rustix::thread::CapabilitySet;
 
-use super::evidence::{Others, Pods, Refusal, Symbols};
+use super::evidence::{Others, Pods, Refusal, Symbols, Tried};
 use super::*;
 use crate::attribute::containers::{SourceState, SourceStatus};
 use crate::sample::abilities::Abilities;
@@ -32,7 +32,7 @@ fn healthy() -> Evidence {
         small_ring: Ok(()),
         sample_ring: Ok(()),
         attach: Some(Ok(())),
-        sampler: Some(Ok((4, Abilities::of(Ability::ALL).choice()))),
+        sampler: Some(Ok(tried(&Abilities::of(Ability::ALL)))),
         abilities: Abilities::of(Ability::ALL),
         clock: Ok(()),
         cycles: refused(ErrorKind::NotFound),
@@ -54,6 +54,10 @@ fn healthy() -> Evidence {
         containers: vec![source("Docker", SourceState::Absent), source("rootless", SourceState::Ready)],
         pods: Pods::Answered { node: "node-7".to_owned(), pods: 12 },
     }
+}
+
+fn tried(abilities: &Abilities) -> Tried {
+    Tried { cpus: 4, choice: abilities.choice(), rows: Ok(()) }
 }
 
 fn source(source: &'static str, state: SourceState) -> SourceStatus {
@@ -178,7 +182,7 @@ fn an_older_kernel_is_sampled_in_another_way() {
     use Ability::{TailCalls, Types};
     let as_on_5_10 = |e: &mut Evidence| {
         e.abilities = Abilities::of([TailCalls, Types]);
-        e.sampler = Some(Ok((4, e.abilities.choice())));
+        e.sampler = Some(Ok(tried(&e.abilities)));
     };
     assert_eq!(
         note("stack_walker", as_on_5_10),
@@ -192,7 +196,7 @@ fn an_older_kernel_is_sampled_in_another_way() {
     check(
         |e| {
             e.abilities = Abilities::of([Types]);
-            e.sampler = Some(Ok((4, e.abilities.choice())));
+            e.sampler = Some(Ok(tried(&e.abilities)));
         },
         expect![[r#"
             limited  in-kernel walker        no (bpf_loop, bpf_task_pt_regs missing, tail
@@ -201,6 +205,28 @@ fn an_older_kernel_is_sampled_in_another_way() {
                      cost: each sample takes several times longer, and stacks of more than
                            16 KiB lose their outermost functions
                      cure: use a kernel of 5.17 or later
+
+            limited: profiling works, but something is lost: in-kernel walker
+        "#]],
+    );
+}
+
+#[test]
+fn a_kernel_that_refuses_the_walkers_tables_is_told() {
+    check(
+        |e| {
+            e.sampler = Some(Ok(Tried {
+                rows: Err("write rows: Invalid argument".to_owned()),
+                ..tried(&e.abilities)
+            }))
+        },
+        expect![[r#"
+            limited  in-kernel walker        no (write rows: Invalid argument): stacks are
+                                             unwound in user space
+                     cost: each sample takes several times longer, and stacks of more than
+                           16 KiB lose their outermost functions
+                     cure: every kernel from 5.10 on should take them, so this is likely our
+                           fault: please report it, with this text
 
             limited: profiling works, but something is lost: in-kernel walker
         "#]],

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{NO_SAMPLES, after_the_clock, call_refused, cure_by, holds};
-use crate::doctor::evidence::{Evidence, Symbols};
+use crate::doctor::evidence::{Evidence, Symbols, Tried};
 use crate::doctor::finding::Finding;
 use crate::sample::abilities::{Attaching, TAIL_CALLED_FRAMES, Walking};
 use crate::sample::capabilities::Capability;
@@ -120,8 +120,8 @@ fn no_program() -> Finding {
 
 pub(in crate::doctor) fn sampler(evidence: &Evidence) -> Finding {
     match &evidence.sampler {
-        Some(Ok((1, _))) => Finding::ok("loads and runs on 1 CPU"),
-        Some(Ok((cpus, _))) => Finding::ok(format!("loads and runs on {cpus} CPUs")),
+        Some(Ok(Tried { cpus: 1, .. })) => Finding::ok("loads and runs on 1 CPU"),
+        Some(Ok(Tried { cpus, .. })) => Finding::ok(format!("loads and runs on {cpus} CPUs")),
         // It fails by the same call.
         Some(Err(_)) if evidence.clock.is_err() => {
             Finding::missing("not tried", NO_SAMPLES).cure("mend the CPU clock above first")
@@ -143,7 +143,7 @@ pub(in crate::doctor) fn sampler(evidence: &Evidence) -> Finding {
 
 /// Nothing is lost by the other ways but time: an older kernel is none that has to be mended.
 pub(in crate::doctor) fn walker(evidence: &Evidence) -> Finding {
-    let Some(Ok((_, choice))) = &evidence.sampler else {
+    let Some(Ok(Tried { choice, rows, .. })) = &evidence.sampler else {
         return Finding::limited("not tried", "not known before the sampling program loads")
             .cure("mend what is missing above first");
     };
@@ -154,6 +154,11 @@ pub(in crate::doctor) fn walker(evidence: &Evidence) -> Finding {
         )
         .cure("use a kernel built with CONFIG_DEBUG_INFO_BTF, as all distributions' are");
     }
+    let lost = "each sample takes several times longer, and stacks of more than 16 KiB lose their outermost functions";
+    if let Err(refused) = rows {
+        return Finding::limited(format!("no ({refused}): stacks are unwound in user space"), lost)
+            .cure("every kernel from 5.10 on should take them, so this is likely our fault: please report it, with this text");
+    }
     let lacking = evidence.abilities.lacking_to_walk().join(", ");
     match choice.walking {
         Walking::InOneGo => Finding::ok("yes, as deep as stacks are kept"),
@@ -163,7 +168,7 @@ pub(in crate::doctor) fn walker(evidence: &Evidence) -> Finding {
         )),
         Walking::InUserSpace => Finding::limited(
             format!("no ({lacking} missing, tail calls refused): stacks are unwound in user space"),
-            "each sample takes several times longer, and stacks of more than 16 KiB lose their outermost functions",
+            lost,
         )
         .cure("use a kernel of 5.17 or later"),
     }
