@@ -79,6 +79,10 @@ fn renamed(workspace: &Workspace, rustc: &Rustc) -> Result<Vec<(PathBuf, String)
         crate_folders(workspace.cargo_home())?.into_iter().map(|folder| (folder, "crates".to_owned())),
     );
     names.push((rustc.sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{}", rustc.commit)));
+    // The C library's headers. Behind the root, which may be above: the last that fits counts. Compilers follow links.
+    let tools = workspace.tools();
+    let linked = fs::canonicalize(&tools).ok();
+    names.extend([Some(tools), linked].into_iter().flatten().map(|folder| (folder, "tools".to_owned())));
     Ok(names)
 }
 
