@@ -256,6 +256,11 @@ pub struct RunTime {
     pub runs: u64,
 }
 
+/// The programs that are loaded together on kernels with everything, by their names in the object.
+pub const FOR_NEW_KERNELS: [&str; 2] = ["on_tick", "on_fork"];
+/// Those on kernels that lack `bpf_loop`.
+pub const FOR_OLD_KERNELS: [&str; 3] = ["on_tick_plain", "walk_on", "on_fork"];
+
 /// The programs of the kernel half, by their slot.
 pub const PROGRAMS: [&str; 2] = ["on_tick", "on_fork"];
 /// Slot of the program that samples.

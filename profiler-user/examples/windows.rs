@@ -42,9 +42,10 @@ fn main() -> Result<()> {
 
 async fn run(args: &Args) -> Result<()> {
     let host = Host::new();
+    let rate = Hertz::new(args.rate).context("a rate that is none")?;
     let config = SessionConfig {
-        rate: Hertz::new(args.rate).context("a rate that is none")?,
-        rate_max: Hertz::new(args.rate).context("a rate that is none")?,
+        rate,
+        rate_max: rate,
         event: TickSource::CpuClock,
         scope: Scope { pids: args.pid.clone(), ..Scope::default() },
         unwind: Unwind::Rows,

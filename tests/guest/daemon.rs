@@ -1,5 +1,4 @@
-//! The daemon, which gives up its rights once it runs: what needs them later is done by one small thread, and on kernels before
-//! 5.19 each look into a map is. Nobody listens where it pushes to, so every sample has to lie in its spool at the end.
+//! The daemon, which gives up its rights once it runs: what needs them later is done by one small thread. Nobody listens where it pushes to, so every sample has to lie in its spool at the end.
 
 use anyhow::{Context, Result, ensure};
 use profiler_tests::{Answer, Capture, Daemon, Pprof, RunningWorkload, Stacks, WITHIN};
@@ -10,7 +9,7 @@ use crate::loads::plain;
 use crate::outcome::{Figures, Outcome};
 use crate::rights::{Setting, as_documented};
 
-/// The discard service's port less than nothing: connections are refused.
+/// Nothing listens there: connections are refused.
 const NOBODY: &str = "http://127.0.0.1:1";
 
 /// Enough samples of a busy thread to judge, and some to lose.
@@ -22,9 +21,7 @@ const MORE_SAMPLES: f64 = 300.0;
 
 fn start(change: impl Fn(Capture) -> Capture) -> Result<Daemon> {
     let capture = Capture::plain(["daemon", "--window", "2s", "--rate", "49"])?;
-    let spool = capture.folder().join("spool");
-    let capture = change(capture.args(["--spool-dir".into(), spool.into_os_string()]));
-    let daemon = Daemon::run(capture, NOBODY, &[])?;
+    let daemon = Daemon::run(change(capture.with_spool()), NOBODY, &[])?;
     daemon.wait_for("readiness", || Ok(daemon.get("/readyz")?.0 == "200"))?;
     Ok(daemon)
 }

@@ -6,20 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use aya::programs::{Program, ProgramError};
 use aya::{EbpfLoader, VerifierLogLevel};
-use profiler_common::abi::SamplerConfig;
+use profiler_common::abi::{FOR_NEW_KERNELS, FOR_OLD_KERNELS, SamplerConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::outcome::{Figures, Outcome};
 
 /// Where the object of this architecture is.
 const OBJECT: &str = "/flamekeeper.o";
-
-/// For kernels without `bpf_loop`, in place of `on_tick`.
-const FOR_OLD_KERNELS: [&str; 2] = ["on_tick_plain", "walk_on"];
-const FOR_NEW_KERNELS: [&str; 1] = ["on_tick"];
 
 /// The sum is that of the programs which are loaded on this kernel; the words have each one's own, also those of the others if the
 /// kernel would take them.
@@ -41,15 +37,14 @@ pub(crate) fn instructions() -> Result<Outcome> {
             taken.insert(name.to_owned(), instructions);
         }
     }
-    let is_new = FOR_NEW_KERNELS.iter().all(|name| taken.contains_key(*name));
-    let passed_over: &[&str] = if is_new { &FOR_OLD_KERNELS } else { &FOR_NEW_KERNELS };
-    let loaded = taken.iter().filter(|(name, _)| !passed_over.contains(&name.as_str()));
     let words: Vec<String> =
         taken.iter().map(|(name, instructions)| format!("{name} {instructions}")).collect();
-    ensure!(taken.contains_key("on_fork") && taken.len() > 1, "taken are only: {}", words.join(", "));
+    let words = words.join(", ");
+    let sum_of = |programs: &[&str]| programs.iter().map(|name| taken.get(*name)).sum::<Option<u64>>();
+    let verified = sum_of(&FOR_NEW_KERNELS).or_else(|| sum_of(&FOR_OLD_KERNELS));
     Ok(Outcome::Passed(Figures {
-        verified: Some(loaded.map(|(_, instructions)| instructions).sum()),
-        words: words.join(", "),
+        verified: Some(verified.with_context(|| format!("taken are only: {words}"))?),
+        words,
         ..Figures::default()
     }))
 }

@@ -56,6 +56,12 @@ impl Capture {
         self
     }
 
+    /// The same of a daemon with its spool in this run's folder.
+    pub fn with_spool(self) -> Self {
+        let spool = self.folder().join("spool");
+        self.args(["--spool-dir".into(), spool.into_os_string()])
+    }
+
     /// The same with `-p PID`.
     pub fn of(self, pid: u32) -> Self {
         self.args(["-p".to_owned(), pid.to_string()])

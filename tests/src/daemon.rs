@@ -26,8 +26,7 @@ impl Daemon {
     /// With windows of a second, pushing to the peer; `more` are further options.
     pub fn start(_machine: &Machine, peer: &Pyroscope, more: &[&str]) -> Result<Self> {
         let capture = Capture::plain(["daemon", "--window", "1s", "--rate", "49"])?;
-        let spool = capture.folder().join("spool");
-        Self::run(capture.args(["--spool-dir".into(), spool.into_os_string()]), peer.url()?, more)
+        Self::run(capture.with_spool(), peer.url()?, more)
     }
 
     /// What was put together, pushing to this place; `more` are further options.

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use aya::EbpfLoader;
 use aya::programs::Program;
-use profiler_common::abi::SamplerConfig;
+use profiler_common::abi::{FOR_NEW_KERNELS, FOR_OLD_KERNELS, SamplerConfig};
 use std::env::consts::ARCH;
 use std::fs;
 
@@ -20,10 +20,8 @@ const UPDATE: &str = "cargo xtask verifier --update";
 /// wait minutes.
 const MAX_TOTAL: u32 = 60_000;
 /// Programs that are loaded together: on kernels with everything, and on those that lack `bpf_loop`.
-const TOGETHER: [(&str, &[&str]); 2] = [
-    ("on new kernels", &["on_tick", "on_fork"]),
-    ("on old kernels", &["on_tick_plain", "walk_on", "on_fork"]),
-];
+const TOGETHER: [(&str, &[&str]); 2] =
+    [("on new kernels", &FOR_NEW_KERNELS), ("on old kernels", &FOR_OLD_KERNELS)];
 
 /// A program's name and its verified instructions.
 type Count = (String, u32);

@@ -324,8 +324,7 @@ impl<A: Admission> Session<A> {
         Ok(())
     }
 
-    /// Samples on CPUs that came online since, too, unless it has been stopped. Gives how many came. Wants a timer's ticks:
-    /// others depend on the work.
+    /// Samples on CPUs that came online since, too, unless it has been stopped. Gives how many came.
     pub fn follow_cpus(&mut self) -> Result<usize, CaptureError> {
         if !self.is_on {
             return Ok(0);

@@ -25,7 +25,7 @@ impl Kernel {
     const MAPS_NEED_NO_RIGHTS: (u32, u32) = (5, 19);
     /// The highest level of the kernel's own (Documentation/admin-guide/sysctl/kernel.rst). Debian's and Ubuntu's kernels have more, at
     /// which CAP_PERFMON does not count.
-    const PARANOID_MAX: i32 = 2;
+    pub const PARANOID_MAX: i32 = 2;
 
     /// Of `uname -r` and the setting. A version that cannot be read counts as old, such a setting as the kernel's own.
     pub fn parse(release: &str, paranoid: &str) -> Self {

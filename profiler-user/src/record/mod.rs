@@ -115,7 +115,7 @@ async fn sample(
         if live.is_due(session.elapsed()) {
             live.update(session.progress(), console);
         }
-        // Silence tells that a CPU went and came back, and only a timer's ticks can be counted on.
+        // With hardware counters it was never tried: guests have none.
         if config.session.event == TickSource::CpuClock && session.elapsed() >= look_at_cpus {
             look_at_cpus = session.elapsed() + BETWEEN_LOOKS_AT_CPUS;
             follow_cpus(session, console);

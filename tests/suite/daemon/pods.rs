@@ -71,14 +71,9 @@ impl Drop for Pod {
 
 fn start(peer: &Pyroscope, api: &KubeApi, window: &str, more: &[&str]) -> Result<Daemon> {
     let capture = Capture::plain(["daemon", "--window", window, "--rate", "49"])?;
-    let spool = capture.folder().join("spool");
     let url = api.url();
     let options = ["--kubernetes-api-server", &url, "--kubernetes-node-name", "node-7"];
-    Daemon::run(
-        capture.args(["--spool-dir".into(), spool.into_os_string()]),
-        peer.url()?,
-        &[&options, more].concat(),
-    )
+    Daemon::run(capture.with_spool(), peer.url()?, &[&options, more].concat())
 }
 
 fn label<'a>(profile: &'a ReceivedProfile, name: &str) -> &'a str {

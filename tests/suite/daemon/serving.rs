@@ -65,8 +65,7 @@ fn a_changed_file_is_taken_and_a_wrong_one_refused() -> Result<()> {
     let write = |rate: &str| std::fs::write(&file, format!("[sampling]\nrate = {rate}\n"));
     write("49")?;
     let capture = Capture::plain(["daemon", "--window", "1s", "--config"])?;
-    let spool = capture.folder().join("spool");
-    let capture = capture.args([file.clone().into_os_string(), "--spool-dir".into(), spool.into_os_string()]);
+    let capture = capture.args([&file]).with_spool();
     let daemon = Daemon::run(capture, peer.url()?, &[])?;
     drop(machine);
     write("0")?;

@@ -3,10 +3,8 @@
 use super::holds;
 use crate::doctor::evidence::{Evidence, Symbols};
 use crate::doctor::finding::Finding;
+use crate::privileges::Kernel;
 use crate::sample::capabilities::{Capability, Held};
-
-/// Highest level that the kernel's documentation knows; Debian and Ubuntu added more.
-const MAINLINE_PARANOID: i32 = 2;
 
 pub(in crate::doctor) fn capability(evidence: &Evidence, capability: Capability) -> Finding {
     let Some(capabilities) = &evidence.capabilities else {
@@ -86,7 +84,7 @@ pub(in crate::doctor) fn paranoid(evidence: &Evidence) -> Finding {
         return Finding::ok("no such setting");
     };
     let permitted = holds(evidence, Capability::Perfmon);
-    if evidence.clock.is_err() && permitted && level > MAINLINE_PARANOID {
+    if evidence.clock.is_err() && permitted && level > Kernel::PARANOID_MAX {
         return Finding::limited(
             level.to_string(),
             "some distributions' kernels ask for CAP_SYS_ADMIN at this level",
